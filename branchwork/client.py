@@ -1,0 +1,245 @@
+"""Start runs and look at them, over a Temporal client and nothing else.
+
+client = Branchwork(await Client.connect(..., data_converter=pydantic_data_converter))
+run = await client.start(RunRequest(plan=plan, repository="/srv/shop"))
+report = await client.wait(run)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from branchwork.contract import (
+    CANCEL_SIGNAL,
+    CANCEL_STEP_UPDATE,
+    PAUSE_UPDATE,
+    PLAN_MEMO,
+    REPORT_MEMO,
+    REPORT_QUERY,
+    REPOSITORY_MEMO,
+    RESUME_UPDATE,
+    RUN_PLAN,
+    Asked,
+    CancelRequest,
+    RunRequest,
+    StepCancel,
+)
+from branchwork.models import Message
+from branchwork.names import RUN_QUEUE, bad_run_id, new_run_id
+from branchwork.outcomes import RunReport, StepReport
+from branchwork.sights import (
+    RunLine,
+    Sight,
+    activities_of,
+    broken_report,
+    outcome_of,
+    unknown_report,
+)
+
+MOST_REQUEST_BYTES = 1_500_000
+"""Temporal refuses payloads over 2 MB."""
+
+_QUERY_SECONDS = 5
+
+
+class RefusedError(Exception):
+    """The request was wrong; the text says what to do."""
+
+
+class NoSuchRunError(RefusedError):
+    """There is no such run."""
+
+
+class WorkerSilentError(Exception):
+    """The run stands, but no worker is there to tell how."""
+
+
+class Branchwork:
+    """The runs of one Temporal namespace."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def temporal(self) -> Client:
+        return self._client
+
+    async def start(self, request: RunRequest, run: str | None = None) -> str:
+        """The run's id. Starting twice with one id finds the run that is under way.
+
+        Raises RefusedError for a bad id, one whose run has ended, and a request
+        that Temporal would not carry.
+        """
+        run = run or new_run_id(request.plan.plan)
+        if wrong := bad_run_id(run):
+            raise RefusedError(wrong)
+        size = len(request.model_dump_json())
+        if size > MOST_REQUEST_BYTES:
+            raise RefusedError(
+                f"the plan takes {size:,} bytes, and Temporal carries {MOST_REQUEST_BYTES:,};"
+                " shorten prompts or split it"
+            )
+        try:
+            await self._start(request, run)
+        except WorkflowAlreadyStartedError as error:
+            raise RefusedError(f"run {run} has ended; choose another id") from error
+        return run
+
+    async def _start(self, request: RunRequest, run: str) -> None:
+        plan = request.plan
+        await self._client.start_workflow(
+            RUN_PLAN,
+            request,
+            id=run,
+            task_queue=RUN_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            static_summary=f"{plan.plan} · {len(plan.steps)} steps",
+            static_details=plan.description[:4000],
+            memo={PLAN_MEMO: plan.plan, REPOSITORY_MEMO: request.repository},
+        )
+
+    async def report(self, run: str) -> RunReport:
+        """How the run stands or ended.
+
+        Raises NoSuchRunError; WorkerSilentError for one under way when no worker answers.
+        """
+        return await self._report(run, await self._describe(run))
+
+    async def wait(self, run: str) -> RunReport:
+        """The final report."""
+        async for sight in self.follow(run):
+            report = sight.report
+        return report
+
+    async def follow(self, run: str, interval_seconds: float = 0.5) -> AsyncIterator[Sight]:
+        """Sights of the run until it has ended; the last one holds its final report."""
+        seen: RunReport | None = None
+        length, silent = 0, False
+        while True:
+            description = await self._describe(run)
+            over = description.status is not WorkflowExecutionStatus.RUNNING
+            if over or silent or description.history_length != length or seen is None:
+                length = description.history_length
+                try:
+                    seen, silent = await self._report(run, description), False
+                except WorkerSilentError:
+                    seen, silent = seen or unknown_report(run, description), True
+            activities = (
+                {} if over else await activities_of(description, self._client.data_converter)
+            )
+            yield Sight(report=seen, activities=activities, worker_silent=silent)
+            if over:
+                return
+            await asyncio.sleep(interval_seconds)
+
+    async def cancel(self, run: str, reason: str = "cancelled by request") -> None:
+        """Ask the run to end. Does nothing to one that has ended."""
+        handle = await self._running(run)
+        if handle is None:
+            return
+        # Temporal's cancel can be lost when a step ends in the same moment; the signal is not.
+        await handle.cancel(reason=reason)
+        try:
+            await handle.signal(CANCEL_SIGNAL, CancelRequest(reason=reason))
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def cancel_step(self, run: str, step: str) -> StepReport:
+        """End one step; returns when it has ended. Raises RefusedError if it has already."""
+        report: StepReport = await self._update(
+            run, CANCEL_STEP_UPDATE, StepCancel(step=step), StepReport
+        )
+        return report
+
+    async def pause(self, run: str) -> None:
+        """Start no new attempts."""
+        await self._update(run, PAUSE_UPDATE, Asked(), None)
+
+    async def resume(self, run: str) -> None:
+        await self._update(run, RESUME_UPDATE, Asked(), None)
+
+    async def runs(self, most: int) -> list[RunLine]:
+        """The newest first."""
+        found = []
+        async for execution in self._client.list_workflows(
+            f"WorkflowType = '{RUN_PLAN}'", limit=most
+        ):
+            memo = await execution.memo()
+            found.append(
+                RunLine(
+                    run=execution.id,
+                    plan=memo.get(PLAN_MEMO) or execution.id,
+                    repository=memo.get(REPOSITORY_MEMO),
+                    outcome=outcome_of(execution.status, memo),
+                    started_at=execution.start_time,
+                    ended_at=execution.close_time,
+                )
+            )
+        return found
+
+    async def _update(self, run: str, update: str, argument: Message, result: Any) -> Any:
+        if await self._running(run) is None:
+            raise RefusedError(f"run {run} has ended")
+        try:
+            return await self._client.get_workflow_handle(run).execute_update(
+                update, argument, result_type=result
+            )
+        except WorkflowUpdateFailedError as error:
+            raise RefusedError(str(error.cause)) from error
+
+    async def _running(self, run: str) -> WorkflowHandle[Any, Any] | None:
+        description = await self._describe(run)
+        if description.status is not WorkflowExecutionStatus.RUNNING:
+            return None
+        return self._client.get_workflow_handle(run)
+
+    async def _describe(self, run: str) -> WorkflowExecutionDescription:
+        try:
+            description = await self._client.get_workflow_handle(run).describe()
+        except RPCError as error:
+            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+                raise NoSuchRunError(f"there is no run {run!r}; see `branchwork list`") from error
+            raise
+        if description.workflow_type != RUN_PLAN:
+            raise NoSuchRunError(f"{run!r} is a {description.workflow_type}, not a run")
+        return description
+
+    async def _report(self, run: str, description: WorkflowExecutionDescription) -> RunReport:
+        handle = self._client.get_workflow_handle(run, result_type=RunReport)
+        match description.status:
+            case WorkflowExecutionStatus.RUNNING:
+                return await self._ask(run)
+            case WorkflowExecutionStatus.COMPLETED:
+                result: RunReport = await handle.result()
+                return result
+        memo = await description.memo()
+        if REPORT_MEMO in memo:
+            return RunReport.model_validate(memo[REPORT_MEMO])
+        return broken_report(run, description)
+
+    async def _ask(self, run: str) -> RunReport:
+        handle = self._client.get_workflow_handle(run)
+        try:
+            report: RunReport = await handle.query(
+                REPORT_QUERY,
+                result_type=RunReport,
+                rpc_timeout=timedelta(seconds=_QUERY_SECONDS),
+            )
+        except (RPCError, WorkflowQueryFailedError) as error:
+            raise WorkerSilentError(f"no worker answers for run {run}: {error}") from error
+        return report

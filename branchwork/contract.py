@@ -1,0 +1,142 @@
+"""What client, workflows and activities send each other: one frozen model a call."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field, JsonValue
+
+from branchwork.models import Message, Written
+from branchwork.outcomes import Outcome
+from branchwork.plan import AgentSpec, Plan, Step
+
+RUN_PLAN = "RunPlan"
+"""Workflow type of a run."""
+RESOLVE_BASE = "resolve_base"
+RUN_STEP = "run_step"
+LAND_RUN = "land_run"
+"""Activity types."""
+
+REPORT_QUERY = "report"
+CANCEL_SIGNAL = "cancel"
+CANCEL_STEP_UPDATE = "cancel_step"
+PAUSE_UPDATE = "pause"
+RESUME_UPDATE = "resume"
+PLAN_MEMO = "plan"
+REPOSITORY_MEMO = "repository"
+OUTCOME_MEMO = "outcome"
+REPORT_MEMO = "report"
+"""Memos of a run. The report is one where it was cancelled: Temporal keeps no result then."""
+
+
+class RunRequest(Written):
+    """Everything a run starts from."""
+
+    plan: Plan
+    repository: str = Field(pattern=r"^/")
+    """Absolute path of the repository on the worker's host."""
+    base: str | None = None
+    """Commit to start from; None takes the plan's base, or else what is checked out."""
+    params: Mapping[str, JsonValue] = {}
+    """Override the plan's."""
+
+
+class BaseRequest(Message):
+    """For `resolve_base`."""
+
+    run: str
+    repository: str
+    revision: str
+    requires: tuple[tuple[str, str], ...] = ()
+    """(step, path) that the base must hold."""
+    creates: tuple[str, ...] = ()
+    """Paths that steps write: none may lead out of the repository through a symlink."""
+
+
+class Base(Message):
+    """The commit that a run starts from, pinned by a ref."""
+
+    commit: str
+
+
+class Need(Message):
+    """What a step that succeeded hands to its dependents."""
+
+    step: str
+    commit: str
+    output: Mapping[str, Any] | None = None
+
+
+class AttemptRequest(Message):
+    """For `run_step`: one attempt of one step."""
+
+    run: str
+    repository: str
+    step: Step
+    agent: AgentSpec
+    attempt: int
+    """Counted by the workflow from 1."""
+    base: str
+    """The run's base; the attempt starts from it or from the merge of its needs."""
+    needs: tuple[Need, ...] = ()
+    """In plan order."""
+    params: Mapping[str, JsonValue] = {}
+
+
+class AttemptEnd(Message):
+    """How one attempt ended: what `run_step` returns, a failed agent included."""
+
+    outcome: Outcome
+    reason: str | None = None
+    again: bool = True
+    """Whether another attempt could end better; False for what stays wrong, as a conflict does."""
+    base: str | None = None
+    result: str | None = None
+    """Commit that keeps the work, whatever the outcome; the base if nothing changed."""
+    started_at: datetime
+    ended_at: datetime
+    output: Mapping[str, Any] | None = None
+    changed: tuple[str, ...] = ()
+
+
+class Pulse(Message):
+    """Heartbeat details of `run_step`."""
+
+    host: str
+    phase: str
+    """worktree, agent, judging, keeping or removing."""
+    line: str = ""
+    """The last line that the agent printed, cut to 200 characters."""
+
+
+class LandRequest(Message):
+    """For `land_run`: merge what the leaves hold onto the run's branch."""
+
+    run: str
+    repository: str
+    base: str
+    leaves: tuple[Need, ...]
+
+
+class Landing(Message):
+    """The branch that holds a run's work."""
+
+    commit: str
+    branch: str
+
+
+class StepCancel(Message):
+    """For the `cancel_step` update."""
+
+    step: str
+    reason: str = "cancelled by request"
+
+
+class CancelRequest(Message):
+    """For the `cancel` signal."""
+
+    reason: str = "cancelled by request"
+
+
+class Asked(Message):
+    """For the updates and queries that ask for nothing more than themselves."""

@@ -1,0 +1,100 @@
+"""Every name that Branchwork gives: ids, refs, branches, folders, queues.
+
+All are made from (run, step, attempt), never from the time, so that whoever
+tries again finds what is already there.
+"""
+
+import re
+import secrets
+from pathlib import Path
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+RUN_QUEUE = "branchwork"
+"""Task queue of `RunPlan` and the short activities of a run."""
+STEP_QUEUE = "branchwork.steps"
+"""Task queue of agents. Another than the runs', so that its limits hold for eager starts too."""
+
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+def bad_id(name: str, longest: int = 64) -> str | None:
+    """What is wrong with a plan's, step's or run's id; None if nothing is.
+
+    A good one is valid in refs, paths and Temporal ids alike.
+    """
+    if not _ID.fullmatch(name) or len(name) > longest:
+        return (
+            f"{name!r} is not an id: 1 to {longest} of a-z, 0-9, '.', '_' and '-',"
+            " the first a letter or digit"
+        )
+    if ".." in name or name.endswith((".", ".lock")):
+        return f"{name!r} cannot be part of a git ref: no '..', no '.' or '.lock' at its end"
+    return None
+
+
+def bad_run_id(name: str) -> str | None:
+    """As `bad_id`, but long enough for the longest plan name and its suffix."""
+    return bad_id(name, longest=80)
+
+
+def new_run_id(plan: str) -> str:
+    """`<plan>-<8 random base32 characters>`: 40 bits, so that no two runs meet."""
+    return f"{plan}-{''.join(secrets.choice(_BASE32) for _ in range(8))}"
+
+
+def run_branch(run: str) -> str:
+    return f"branchwork/{run}"
+
+
+def run_refs(run: str) -> str:
+    """The folder of a run's refs."""
+    return f"refs/branchwork/{run}"
+
+
+def base_ref(run: str) -> str:
+    return f"{run_refs(run)}/base"
+
+
+def result_ref(run: str) -> str:
+    return f"{run_refs(run)}/result"
+
+
+def step_ref(run: str, step: str) -> str:
+    """Where a step's result is published when it succeeded."""
+    return f"{run_refs(run)}/steps/{step}"
+
+
+def attempt_ref(run: str, step: str, attempt: int) -> str:
+    """Where the work of one attempt is kept, whatever its outcome."""
+    return f"{run_refs(run)}/attempts/{step}/{attempt}"
+
+
+class StateFolder:
+    """Where things lie below `$XDG_STATE_HOME/branchwork`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def attempt(self, run: str, step: str, attempt: int) -> Path:
+        """Record, log, prompt, parameters and output of one attempt."""
+        return self.root / "runs" / run / step / str(attempt)
+
+    def log(self, run: str, step: str, attempt: int) -> Path:
+        return self.attempt(run, step, attempt) / "output.log"
+
+    def worktree(self, run: str, step: str) -> Path:
+        return self.root / "worktrees" / run / step
+
+    @property
+    def trash(self) -> Path:
+        """Where removed worktrees wait to be deleted; on the worktrees' file system."""
+        return self.root / "trash"
+
+    @property
+    def server(self) -> Path:
+        return self.root / "server"
+
+    @property
+    def worker(self) -> Path:
+        return self.root / "worker"

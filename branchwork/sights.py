@@ -1,0 +1,94 @@
+"""A run as it looks from outside: what Temporal tells without asking the run itself."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.converter import DataConverter
+
+from branchwork.contract import OUTCOME_MEMO, Pulse
+from branchwork.models import Message
+from branchwork.outcomes import Outcome, RunReport
+
+_ATTEMPT = ".run."
+"""Stands between step and attempt in the id of an attempt's activity."""
+
+
+class Activity(Message):
+    """What Temporal knows of an attempt that runs."""
+
+    pulse: Pulse | None = None
+    failure: str | None = None
+    """What the try before this one failed with, if Temporal is trying again."""
+    tries: int = 1
+
+
+class Sight(Message):
+    """A run at one moment."""
+
+    report: RunReport
+    activities: Mapping[str, Activity] = {}
+    """By step: attempts that run."""
+    worker_silent: bool = False
+    """No worker answers; the report is the last one seen."""
+
+
+class RunLine(Message):
+    """One run in a list."""
+
+    run: str
+    plan: str
+    repository: str | None
+    outcome: Outcome | None
+    """None while it runs."""
+    started_at: datetime
+    ended_at: datetime | None
+
+
+def outcome_of(status: WorkflowExecutionStatus | None, memo: Mapping[str, Any]) -> Outcome | None:
+    """How a run ended, by its memo, else by what Temporal did with it; None while it runs."""
+    if status is WorkflowExecutionStatus.RUNNING:
+        return None
+    if OUTCOME_MEMO in memo:
+        return Outcome(memo[OUTCOME_MEMO])
+    cancelled = status in (WorkflowExecutionStatus.CANCELED, WorkflowExecutionStatus.TERMINATED)
+    return Outcome.CANCELLED if cancelled else Outcome.FAILED
+
+
+def unknown_report(run: str, description: WorkflowExecutionDescription) -> RunReport:
+    """Of a run of which nothing is known but that it is there."""
+    return RunReport(run=run, plan=run.rpartition("-")[0] or run, started_at=description.start_time)
+
+
+def broken_report(run: str, description: WorkflowExecutionDescription) -> RunReport:
+    """Of one that Temporal ended: terminated, timed out, or given a request nobody can read."""
+    status = description.status.name.lower() if description.status else "gone"
+    return unknown_report(run, description).model_copy(
+        update={
+            "outcome": outcome_of(description.status, {}),
+            "ended_at": description.close_time,
+            "reason": f"Ended: Temporal says {status}; its UI tells more",
+        }
+    )
+
+
+async def activities_of(
+    description: WorkflowExecutionDescription, converter: DataConverter
+) -> dict[str, Activity]:
+    """By step: the attempts that run."""
+    return {
+        info.activity_id.rpartition(_ATTEMPT)[0]: await _activity(info, converter)
+        for info in description.raw_description.pending_activities
+        if _ATTEMPT in info.activity_id
+    }
+
+
+async def _activity(info: PendingActivityInfo, converter: DataConverter) -> Activity:
+    payloads = info.heartbeat_details.payloads
+    pulses = await converter.decode(payloads, [Pulse]) if payloads else []
+    failure = info.last_failure.message if info.HasField("last_failure") else None
+    return Activity(
+        pulse=pulses[0] if pulses else None, failure=failure, tries=max(1, info.attempt)
+    )
