@@ -1,0 +1,44 @@
+"""Where a run's work ends up: one branch in the user's repository."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from activities.git_faults import GitError
+from activities.merges import Side, merge_sides
+from activities.revisions import RefChange, publish_refs
+from branchwork.names import result_ref, run_branch
+
+
+class Landed(NamedTuple):
+    commit: str
+    branch: str
+
+
+def land(repository: Path, run: str, base: str, sides: Sequence[Side]) -> Landed:
+    """Merge `sides` and put the run's branch and result ref there, both or none.
+
+    No checkout, no force. Does nothing if they stand there already. Raises
+    MergeConflict; BranchTaken if the branch holds something else. One process beside
+    those of the merge.
+    """
+    steps = ", ".join(side.step for side in sides)
+    commit = merge_sides(repository, base, sides, f"branchwork: {run}\n\nSteps: {steps}\n")
+    branch = run_branch(run)
+    changes = [RefChange(f"refs/heads/{branch}", commit), RefChange(result_ref(run), commit)]
+    try:
+        publish_refs(repository, changes)
+    except GitError as error:
+        if error.name != "RefTaken":
+            raise
+        raise _branch_taken(branch, commit, error) from error
+    return Landed(commit, branch)
+
+
+def _branch_taken(branch: str, commit: str, error: GitError) -> GitError:
+    return GitError(
+        f"the run's work is {commit}, but branch {branch!r} cannot be made for it: {error};"
+        f" rename what is in the way (`git branch -m OLD NEW`), or take the work with"
+        f" `git branch NAME {commit[:10]}`",
+        "BranchTaken",
+    )

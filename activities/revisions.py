@@ -1,0 +1,198 @@
+"""Commits by name, what they hold, and the refs that keep them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from activities.git import call_git, decoded, encoded, git_folder
+from activities.git_faults import GitError
+from branchwork.graph import nearest
+from branchwork.paths import plain
+
+STALE_SECONDS = 10
+"""Git holds the lock of a ref for milliseconds; an older one is a dead process's."""
+
+
+def resolve_commit(repository: Path, revision: str) -> str:
+    """The full id of the commit that `revision` names. One process."""
+    if revision and not revision.startswith("-"):
+        answer = call_git(
+            repository,
+            "rev_parse",
+            "--verify",
+            "--quiet",
+            f"{revision}^{{commit}}",
+            accept=(0, 1, 128),
+        )
+        if answer.status == 0:
+            return answer.text
+    known = call_git(repository, "for_each_ref", "--format=%(refname:short)").text.split()
+    raise GitError(
+        f"{repository} has no commit {revision!r}{nearest(revision, known)}"
+        if known
+        else f"{repository} has no commits yet; make the first one",
+        "UnknownRevision",
+    )
+
+
+def is_ancestor(repository: Path, one: str, other: str) -> bool:
+    """Whether the commit `other` contains the commit `one`; each contains itself. One process."""
+    answer = call_git(repository, "merge_base", "--is-ancestor", one, other, accept=(0, 1))
+    return answer.status == 0
+
+
+def missing_paths(repository: Path, commit: str, paths: Sequence[str]) -> list[str]:
+    """Those of `paths` that the commit does not hold; one with a trailing `/` must be a folder.
+
+    Symlinks are followed; what they say lies outside is missing. One process.
+    """
+    found = things_at(repository, [(commit, path) for path in paths])
+    return [path for path, thing in zip(paths, found, strict=True) if not thing.satisfies(path)]
+
+
+def leaving_symlinks(repository: Path, commit: str, paths: Sequence[str]) -> list[str]:
+    """Those of `paths` that lead out of the repository through a symlink. One process."""
+    found = things_at(repository, [(commit, path) for path in paths])
+    return [path for path, thing in zip(paths, found, strict=True) if thing.kind == "symlink"]
+
+
+class Thing(NamedTuple):
+    """What stands at a path of a commit, symlinks followed."""
+
+    kind: str
+    """blob, tree, or commit for a submodule; symlink for one that leaves the repository."""
+    name: str = ""
+    """Object id: equal for equal content."""
+
+    def satisfies(self, path: str) -> bool:
+        return self.kind in (("tree",) if path.endswith("/") else ("blob", "tree", "commit"))
+
+
+def things_at(repository: Path, places: Sequence[tuple[str, str]]) -> list[Thing]:
+    """What stands at each (commit, path). One process for all of them."""
+    if not places:
+        return []
+    wanted = [f"{commit}:{plain(path)}" for commit, path in places]
+    answer = call_git(
+        repository,
+        "cat_file",
+        "--batch-check=%(objecttype) %(objectname)",
+        "--follow-symlinks",
+        "-z",
+        text="".join(f"{name}\0" for name in wanted),
+    )
+    things, rest = [], answer.raw
+    for name in wanted:
+        thing, rest = _next_thing(rest, encoded(name))
+        things.append(thing)
+    return things
+
+
+def _next_thing(raw: bytes, name: bytes) -> tuple[Thing, bytes]:
+    """The first answer in `raw`, and what follows it."""
+    if raw.startswith(name):
+        return Thing("missing"), raw[len(name) :].partition(b"\n")[2]
+    line, _, rest = raw.partition(b"\n")
+    kind, detail = decoded(line).split(" ")
+    if kind in ("symlink", "dangling", "loop", "notdir"):
+        # The detail is the length of the text that follows.
+        return Thing(kind), rest[int(detail) + 1 :]
+    return Thing(kind, detail), rest
+
+
+class RefChange(NamedTuple):
+    """Compare and set: `ref` shall hold `commit`, if it now holds `expected`."""
+
+    ref: str
+    commit: str
+    expected: str | None = None
+    """None: if it does not exist."""
+
+    @property
+    def line(self) -> str:
+        nothing = "0" * len(self.commit)
+        return f"update {self.ref}\0{self.commit}\0{self.expected or nothing}\0"
+
+
+class RefTaken(GitError):  # noqa: N818  # as its name
+    """A ref holds something else than expected."""
+
+    def __init__(self, ref: str, found: str | None) -> None:
+        super().__init__(
+            f"{ref} was to be set and holds {found or 'nothing'}: someone else moved it;"
+            " look at it, and rename or delete it if it is not needed",
+            "RefTaken",
+        )
+        self.ref = ref
+        self.found = found
+
+
+def publish_ref(repository: Path, ref: str, commit: str, expected: str | None) -> None:
+    """Set `ref` if it holds `expected`, or is not there if that is None. One process.
+
+    Does nothing if it holds `commit` already. Raises RefTaken if it holds anything else.
+    """
+    publish_refs(repository, [RefChange(ref, commit, expected)])
+
+
+def publish_refs(repository: Path, changes: Sequence[RefChange]) -> None:
+    """All `changes` or none, as `publish_ref`. One process."""
+    try:
+        _set(repository, changes)
+    except GitError:
+        found = read_refs(repository, [change.ref for change in changes])
+        undone = [change for change in changes if found.get(change.ref) != change.commit]
+        for change in undone:
+            if found.get(change.ref) != change.expected:
+                raise RefTaken(change.ref, found.get(change.ref)) from None
+        _remove_stale_locks(repository, undone)
+        _set(repository, undone)
+
+
+def _set(repository: Path, changes: Sequence[RefChange]) -> None:
+    if changes:
+        text = "".join(change.line for change in changes)
+        call_git(repository, "update_ref", "--stdin", "-z", text=text)
+
+
+def read_refs(repository: Path, refs: Sequence[str]) -> Mapping[str, str]:
+    """What those of `refs` hold that exist. One process."""
+    answer = call_git(repository, "for_each_ref", "--format=%(refname) %(objectname)", "--", *refs)
+    found = dict(line.split(" ") for line in answer.text.splitlines())
+    return {ref: found[ref] for ref in refs if ref in found}
+
+
+def _remove_stale_locks(repository: Path, changes: Sequence[RefChange]) -> None:
+    """A killed git leaves the lock of its ref, and nobody but us writes these refs."""
+    for change in changes:
+        lock = git_folder(repository) / f"{change.ref}.lock"
+        if lock.exists() and time.time() - lock.stat().st_mtime > STALE_SECONDS:
+            lock.unlink(missing_ok=True)
+
+
+def publish_work(repository: Path, ref: str, commit: str, left: Sequence[str] = ()) -> None:
+    """Set the ref of an attempt to what it made last; nothing it made before is lost.
+
+    What the ref held, and the commits `left` that `commit` does not contain, get refs
+    beside it, `<ref>.aside-<commit>`. One process, more if the ref was there.
+    """
+    aside = [_aside(ref, other) for other in left]
+    try:
+        publish_refs(repository, [RefChange(ref, commit), *aside])
+    except RefTaken as taken:
+        if taken.ref != ref or taken.found is None:
+            raise
+        if not _is_same_work(repository, taken.found, commit):
+            aside.append(_aside(ref, taken.found))
+        publish_refs(repository, [RefChange(ref, commit, taken.found), *aside])
+
+
+def _aside(ref: str, commit: str) -> RefChange:
+    return RefChange(f"{ref}.aside-{commit[:12]}", commit)
+
+
+def _is_same_work(repository: Path, one: str, other: str) -> bool:
+    """Whether the two differ in no more than when and by whom they were committed."""
+    answer = call_git(repository, "log", "--no-walk", "--format=%T %P", one, other, "--")
+    return len(set(answer.text.splitlines())) == 1
