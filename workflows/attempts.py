@@ -1,0 +1,85 @@
+"""The attempts of one step: a slot, an activity, a verdict, a wait, and again."""
+
+import asyncio
+from itertools import count
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from branchwork.backoff import back_off
+    from branchwork.contract import AttemptEnd, AttemptRequest, RunRequest
+    from branchwork.outcomes import Outcome, Status
+    from branchwork.plan import Step
+    from branchwork.progress import Progress, merged_params
+    from workflows import calls
+    from workflows.slots import Slots
+
+
+class Attempts:
+    """How the steps of one run are tried, and tried again."""
+
+    def __init__(self, run: str, request: RunRequest, progress: Progress, slots: Slots) -> None:
+        self._run = run
+        self._request = request
+        self._params = merged_params(request.plan, request.params)
+        self._progress = progress
+        self._slots = slots
+
+    async def of(self, step: Step, base: str) -> AttemptEnd:
+        """How the last attempt ended. A cancel is raised once the attempt has ended."""
+        for attempt in count(1):
+            end = await self._one(step, base, attempt)
+            if not _again(step, attempt, end):
+                return end
+            await self._back_off(step, attempt, end)
+        raise AssertionError  # count() has no end
+
+    async def _one(self, step: Step, base: str, attempt: int) -> AttemptEnd:
+        async with self._slots.taken():
+            now = workflow.now()
+            self._progress.move(step.id, Status.RUNNING, attempts=attempt, started_at=now)
+            try:
+                return await calls.run_step(self._attempt_request(step, base, attempt))
+            except ActivityError as error:
+                raise_if_cancelled(error)
+                return AttemptEnd(
+                    outcome=Outcome.FAILED,
+                    reason=calls.reason_of(error),
+                    again=False,
+                    started_at=now,
+                    ended_at=workflow.now(),
+                )
+
+    def _attempt_request(self, step: Step, base: str, attempt: int) -> AttemptRequest:
+        agent = self._request.plan.agent_of(step)
+        if agent is None:
+            raise AssertionError(f"step {step.id!r} was started without an agent")
+        return AttemptRequest(
+            run=self._run,
+            repository=self._request.repository,
+            step=step,
+            agent=agent,
+            attempt=attempt,
+            base=base,
+            needs=self._progress.needs_of(step.id),
+            params=self._params,
+        )
+
+    async def _back_off(self, step: Step, attempt: int, end: AttemptEnd) -> None:
+        """Wait, on a durable timer and without a slot, for the next attempt."""
+        delay = back_off(step.retry, attempt, workflow.random().random())
+        self._progress.move(step.id, Status.BACKING_OFF, reason=end.reason)
+        await workflow.sleep(delay, summary=f"{step.id} · back-off · after attempt {attempt}")
+        self._progress.move(step.id, Status.READY, reason=None)
+
+
+def _again(step: Step, attempt: int, end: AttemptEnd) -> bool:
+    bad = end.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
+    return bad and end.again and attempt < step.retry.attempts
+
+
+def raise_if_cancelled(error: ActivityError) -> None:
+    """A cancelled activity cancels who waits for it; otherwise the run would go on for ever."""
+    if is_cancelled_exception(error):
+        raise asyncio.CancelledError from error

@@ -1,0 +1,27 @@
+"""Timeouts and retry policies, by name. The reasons stand in docs/decisions.md."""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=30)
+"""A worker is taken for lost after this; shorter ones retried attempts over a server restart."""
+
+CLOSING_TIME = timedelta(minutes=15)
+"""What an attempt may take beside its agent: worktree, merge, judging, keeping, removing."""
+
+SHORT_ACTIVITY = timedelta(minutes=10)
+"""For `resolve_base` and `land_run`: git on one repository, on a slow disk."""
+
+MACHINERY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=1),
+)
+"""For faults of the machinery: without a limit of attempts, because shutdowns count as such."""
+
+MOST_REPORT_BYTES = 1_500_000
+"""Temporal refuses payloads over 2 MB, for ever."""
+
+MOST_MEMO_BYTES = 200_000
+"""Lists of runs carry every run's memo."""
