@@ -1,0 +1,44 @@
+"""Heartbeats on a timer of their own, whatever the agent prints or does not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from branchwork.contract import Pulse
+
+INTERVAL_SECONDS = 1.0
+"""The SDK sends fewer: see `max_heartbeat_throttle_interval` of the worker."""
+
+
+class Beating:
+    """What the next heartbeat says."""
+
+    def __init__(self, host: str) -> None:
+        self._pulse = Pulse(host=host, phase="worktree")
+
+    @property
+    def pulse(self) -> Pulse:
+        return self._pulse
+
+    def phase(self, name: str) -> None:
+        self._pulse = self._pulse.model_copy(update={"phase": name})
+
+    def line(self, text: str) -> None:
+        self._pulse = self._pulse.model_copy(update={"line": text})
+
+
+@asynccontextmanager
+async def beating(host: str, send: Callable[[Pulse], None]) -> AsyncIterator[Beating]:
+    """Sends at once, then every second until the end."""
+    heart = Beating(host)
+    beats = asyncio.create_task(_beat(heart, send))
+    try:
+        yield heart
+    finally:
+        beats.cancel()
+
+
+async def _beat(heart: Beating, send: Callable[[Pulse], None]) -> None:
+    while True:
+        send(heart.pulse)
+        await asyncio.sleep(INTERVAL_SECONDS)

@@ -1,0 +1,41 @@
+"""The record of one attempt on this host's disk: what a second try of it looks at first."""
+
+import os
+from pathlib import Path
+
+from branchwork.contract import AttemptEnd
+from branchwork.models import Message
+
+
+class Record(Message):
+    """What is known of an attempt beside its worktree and its refs."""
+
+    workflow_run: str
+    """Temporal's run id: a reset, or an id used again, must not find the old end."""
+    host: str
+    base: str | None = None
+    """Commit of its worktree."""
+    end: AttemptEnd | None = None
+
+
+def read_record(folder: Path) -> Record | None:
+    """None if there is none, or none that can be read: then nothing is known."""
+    try:
+        return Record.model_validate_json((folder / "record.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Atomic: a reader sees the old one or the new one."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(folder / "record.json", record.model_dump_json().encode())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace `path` in one step; only its owner may read it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    partial.replace(path)

@@ -1,0 +1,93 @@
+"""Where an attempt works on this host: its worktree, its record, its refs.
+
+Blocking calls, each safe to do twice; an attempt makes them in threads.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+from activities.keeping import Kept, keep_work
+from activities.merges import Side, merge_sides
+from activities.records import Record, read_record, write_record
+from activities.revisions import RefChange, RefTaken, publish_refs, publish_work
+from activities.worktrees import add_worktree, remove_worktree
+from branchwork.contract import AttemptEnd, AttemptRequest
+from branchwork.names import StateFolder, attempt_ref, step_ref
+
+
+class Workplace:
+    def __init__(
+        self, request: AttemptRequest, state: StateFolder, *, host: str, workflow_run: str
+    ) -> None:
+        self._request = request
+        self._state = state
+        self._new_record = Record(workflow_run=workflow_run, host=host)
+        self.repository = Path(request.repository)
+        self.worktree = state.worktree(request.run, request.step.id)
+        self.folder = state.attempt(request.run, request.step.id, request.attempt)
+
+    def known_end(self) -> AttemptEnd | None:
+        """How this attempt ended when it was tried before, if it did."""
+        known = read_record(self.folder)
+        ours = known and known.workflow_run == self._new_record.workflow_run
+        return known.end if known and ours else None
+
+    def make(self) -> str:
+        """A worktree at the merge of what the step needs; that commit. Raises MergeConflict."""
+        sides = [Side(need.step, need.commit) for need in self._request.needs]
+        message = f"branchwork: base of {self._request.step.id}"
+        base = merge_sides(self.repository, self._request.base, sides, message)
+        self.record(base)
+        add_worktree(self.repository, self.worktree, base)
+        return base
+
+    def record(self, base: str, end: AttemptEnd | None = None) -> None:
+        write_record(self.folder, self._new_record.model_copy(update={"base": base, "end": end}))
+
+    def keep(self, base: str, when: datetime) -> Kept:
+        """Commit what stands in the worktree; on no ref yet."""
+        step = self._request.step
+        return keep_work(
+            self.repository,
+            self.worktree,
+            base,
+            message=_message(self._request),
+            author=step.agent_name,
+            when=when,
+            creates=step.creates,
+        )
+
+    def publish(self, base: str, kept: Kept, *, succeeded: bool) -> None:
+        """Put the work on the attempt's ref and, for a success, on the step's."""
+        request = self._request
+        attempt = attempt_ref(request.run, request.step.id, request.attempt)
+        step = step_ref(request.run, request.step.id)
+        if kept.commit != base or kept.left:
+            publish_work(self.repository, attempt, kept.commit, kept.left)
+        if succeeded:
+            self._set(step, kept.commit)
+
+    def _set(self, ref: str, commit: str) -> None:
+        """A run that was reset in Temporal runs a step again: its newer result counts."""
+        try:
+            publish_refs(self.repository, [RefChange(ref, commit)])
+        except RefTaken as taken:
+            publish_refs(self.repository, [RefChange(ref, commit, taken.found)])
+
+    def keep_leftover(self, now: datetime) -> None:
+        """Keep, then remove, what an earlier try left here when its worker died."""
+        known = read_record(self.folder)
+        base = known.base if known and known.base else self._request.base
+        kept = self.keep(base, now)
+        self.publish(base, kept, succeeded=False)
+        self.remove()
+
+    def remove(self) -> None:
+        """Whatever the worktree held is on a ref, or nothing was at work there yet."""
+        remove_worktree(self.repository, self.worktree, self._state.trash)
+
+
+def _message(request: AttemptRequest) -> str:
+    step = request.step
+    subject = f"{step.id}: {step.action or step.agent_name}"
+    return f"{subject}\n\nBranchwork-Run: {request.run}\nBranchwork-Attempt: {request.attempt}\n"

@@ -1,0 +1,75 @@
+"""Everything a worker is made of, wired."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from opentelemetry.metrics import MeterProvider
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.blocking import Blocking
+from activities.metrics import Metrics
+from activities.runs import RunActivities
+from activities.steps import StepActivities
+from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder
+from worker.sandbox import sandboxed
+from workflows.run_plan import RunPlan
+
+GRACE = timedelta(seconds=10)
+"""What activities get to end in order when the worker is told to stop."""
+
+
+class BranchworkWorker:
+    """Serves runs and their steps: two Temporal workers, so that agents never starve runs."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        state: StateFolder,
+        host: str,
+        slots: int,
+        environ: Mapping[str, str],
+        meters: MeterProvider,
+    ) -> None:
+        self._blocking = Blocking(slots + 4)
+        self._steps = StepActivities(state, host, environ, self._blocking, Metrics(meters))
+        self._workers = (
+            self._run_worker(client, RunActivities(self._blocking)),
+            self._step_worker(client, self._steps, slots),
+        )
+
+    async def serve(self, until: asyncio.Event) -> None:
+        """Poll until told to stop, then let what runs end in order."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self._blocking.close)
+            self._steps.empty_trash()
+            for worker in self._workers:
+                await stack.enter_async_context(worker)
+            await until.wait()
+
+    def _run_worker(self, client: Client, runs: RunActivities) -> Worker:
+        return Worker(
+            client,
+            task_queue=RUN_QUEUE,
+            workflows=[RunPlan],
+            workflow_runner=sandboxed(),
+            activities=[runs.resolve_base, runs.land_run],
+            max_concurrent_activities=4,
+            # After a crash, the next worker waits this long for the dead one's sticky queue.
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+            graceful_shutdown_timeout=GRACE,
+        )
+
+    def _step_worker(self, client: Client, steps: StepActivities, slots: int) -> Worker:
+        return Worker(
+            client,
+            task_queue=STEP_QUEUE,
+            activities=[steps.run_step],
+            max_concurrent_activities=slots,
+            # A cancel travels back with a heartbeat: it reaches an agent within this time.
+            max_heartbeat_throttle_interval=timedelta(seconds=2),
+            graceful_shutdown_timeout=GRACE,
+        )
