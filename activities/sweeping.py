@@ -1,76 +1,153 @@
-"""Processes by the marks in their environment: what an agent started, wherever it went.
+"""Finding and ending the processes of an attempt, wherever they went.
 
-A process group is not enough: shells of agents move to groups and sessions of
-their own, and are adopted by init. The environment is inherited by all of them.
+Agents start shells in sessions of their own, which no signal to the agent's group
+reaches. What all of them keep is the environment that they inherited: it is their
+marker. On macOS the system hides the environment of its own programs; there those
+are found by their session alone.
 """
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Mapping
+import signal
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 
-_ROUNDS = 20
-_PROC = Path("/proc")
+GRACE_SECONDS = 5.0
+"""What processes get between TERM and KILL."""
+KILLING_SECONDS = 3.0
+"""Bound on what comes after the grace: a process in the kernel's hands may not die at all."""
 
+_LONGEST_PAUSE_SECONDS = 0.1
+_READ_BYTES = 64 * 1024
 
-async def sweep(marker: Mapping[str, str], grace_seconds: float = 5.0) -> int:
-    """End every process that carries all of `marker`; how many there were.
-
-    TERM, then KILL after the grace; again for what was forked meanwhile. Never this process.
-    """
-    found = await asyncio.to_thread(marked_processes, marker)
-    if not found:
-        return 0
-    _each(found, psutil.Process.terminate)
-    await asyncio.to_thread(psutil.wait_procs, found, grace_seconds)
-    for _ in range(_ROUNDS):
-        left = await asyncio.to_thread(marked_processes, marker)
-        if not left:
-            break
-        _each(left, psutil.Process.kill)
-        await asyncio.to_thread(psutil.wait_procs, left, 0.5)
-    return len(found)
+_log = logging.getLogger(__name__)
 
 
 def marked_processes(marker: Mapping[str, str]) -> list[psutil.Process]:
-    """Those of this user that carry all of `marker`, this one and zombies left out."""
-    wanted = [f"{name}={value}".encode() for name, value in marker.items()]
-    pids = _pids_on_linux(wanted) if _PROC.is_dir() else _pids_anywhere(marker)
-    found = []
-    for pid in pids:
-        with suppress(psutil.Error):
-            process = psutil.Process(pid)
-            if pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+    """Processes of this user that have all of `marker` in their environment.
+
+    Without this one, without zombies, and without those whose environment
+    cannot be read.
+    """
+    return _living(_entries(marker), None)
 
 
-def _pids_on_linux(wanted: list[bytes]) -> list[int]:
-    """Read directly: psutil would parse every process's environment."""
-    found = []
-    for entry in os.scandir(_PROC):
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                environment = Path(entry.path, "environ").read_bytes().split(b"\0")
-                if all(mark in environment for mark in wanted):
-                    found.append(int(entry.name))
-    return found
+async def sweep(
+    marker: Mapping[str, str], grace_seconds: float = GRACE_SECONDS, *, session: int | None = None
+) -> int:
+    """TERM, then KILL, the marked processes until there are none; how many there were.
+
+    `session` adds its members, marked or not. Its leader must be a child that has
+    not been reaped: until then its number cannot become someone else's. Ones that
+    outlive KILL are given up after a few seconds, with an error in the log.
+    """
+    entries = _entries(marker)
+    told: set[psutil.Process] = set()
+    began = time.monotonic()
+    while living := await asyncio.to_thread(_living, entries, session):
+        waited = time.monotonic() - began
+        if waited > grace_seconds + KILLING_SECONDS:
+            _log.error("processes %s outlive SIGKILL", [process.pid for process in living])
+            break
+        if waited < grace_seconds:
+            _ask(told, living, session)
+        else:
+            _send(signal.SIGKILL, living, session)
+        told.update(living)
+        await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, 0.01 + waited / 10))
+    return len(told)
 
 
-def _pids_anywhere(marker: Mapping[str, str]) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            environment = process.environ()
-            if all(environment.get(name) == value for name, value in marker.items()):
-                found.append(process.pid)
-    return found
+def _entries(marker: Mapping[str, str]) -> tuple[bytes, ...]:
+    if not marker:
+        raise ValueError("an empty marker would match every process")
+    return tuple(os.fsencode(f"\0{name}={value}\0") for name, value in marker.items())
 
 
-def _each(processes: list[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
+def _living(entries: Iterable[bytes], session: int | None) -> list[psutil.Process]:
+    ours = os.getpid()
+    return [
+        process
+        for pid in _pids()
+        if pid != ours
+        and _belongs(pid, entries, session)
+        and (process := _process(pid))
+        # Again, because the number may have passed to another process meanwhile.
+        and _belongs(pid, entries, session)
+    ]
+
+
+def _pids() -> list[int]:
+    if psutil.LINUX:
+        # Not by pathlib, which is three times as slow: this looks at every process there is.
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+    return psutil.pids()
+
+
+def _belongs(pid: int, entries: Iterable[bytes], session: int | None) -> bool:
+    if session is not None:
+        with suppress(OSError):
+            if os.getsid(pid) == session:
+                return True
+    environment = _environment(pid)
+    return all(entry in environment for entry in entries)
+
+
+def _environment(pid: int) -> bytes:
+    """With a NUL around each entry; empty if it cannot be read or is another user's."""
+    with suppress(OSError, psutil.Error):
+        return _environment_on_linux(pid) if psutil.LINUX else _environment_by_psutil(pid)
+    return b""
+
+
+def _environment_on_linux(pid: int) -> bytes:
+    """Bare system calls: 20 µs, a third less than with a file object; every process is asked."""
+    descriptor = os.open(f"/proc/{pid}/environ", os.O_RDONLY)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            return b""
+        return b"".join((b"\0", *iter(lambda: os.read(descriptor, _READ_BYTES), b""), b"\0"))
+    finally:
+        os.close(descriptor)
+
+
+def _environment_by_psutil(pid: int) -> bytes:
+    process = psutil.Process(pid)
+    if process.uids().effective != os.geteuid():
+        return b""
+    entries = (f"{name}={value}" for name, value in process.environ().items())
+    return os.fsencode("\0".join(("", *entries, "")))
+
+
+def _process(pid: int) -> psutil.Process | None:
+    """None if it has ended, a zombie included."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return process
+    return None
+
+
+def _ask(told: set[psutil.Process], living: Iterable[psutil.Process], group: int | None) -> None:
+    """TERM for each once: many programs take a second one for impatience, and drop all."""
+    new = [process for process in living if process not in told]
+    # The group as a whole only at first, and at once: a shell must not start its next command.
+    group = None if told else group
+    _send(signal.SIGTERM, new, group)
+    # A stopped process gets its TERM only when it goes on.
+    _send(signal.SIGCONT, new, group)
+
+
+def _send(number: signal.Signals, processes: Iterable[psutil.Process], group: int | None) -> None:
+    if group is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
     for process in processes:
-        with suppress(psutil.Error):
-            act(process)
+        # psutil looks first whether the number still is this process's.
+        with suppress(psutil.Error, ProcessLookupError):
+            if group is None or os.getpgid(process.pid) != group:
+                process.send_signal(number)

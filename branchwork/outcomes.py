@@ -55,7 +55,7 @@ class StepReport(Message):
     output: Mapping[str, Any] | None = None
     """The JSON object that the agent wrote."""
     changed: tuple[str, ...] = ()
-    """Paths that differ from the base, sorted; a last entry `… and 12 more` where there are many."""
+    """Paths that differ from the base, sorted; of many, a last entry says `… and 12 more`."""
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented order of the two
     @property

@@ -24,7 +24,7 @@ GRACE = timedelta(seconds=10)
 class BranchworkWorker:
     """Serves runs and their steps: two Temporal workers, so that agents never starve runs."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but the client by name
         self,
         client: Client,
         *,

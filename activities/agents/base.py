@@ -1,4 +1,4 @@
-"""What every kind of agent is to the rest of Branchwork."""
+"""What every kind of agent is asked, and what it answers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,45 +9,66 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class AgentWork:
-    """What one attempt asks of its agent."""
+    """One attempt of one step, as its agent sees it."""
 
     run: str
     step: str
     agent: str
+    """Its name in the plan."""
     action: str
+    """Empty if the step has none."""
     attempt: int
     worktree: Path
+    """Where it works."""
     folder: Path
-    """For files beside the worktree: prompt, parameters, output, log."""
-    prompt: str
+    """This attempt's own, outside the worktree: prompt, parameters, output and log."""
+    prompt: str | None
+    """Rendered."""
     creates: tuple[str, ...]
     params: Mapping[str, Any]
     outputs: Mapping[str, Any]
-    """Of the steps it needs, by their ids."""
+    """What the steps it needs handed on, by their ids."""
     environment: Mapping[str, str | None]
-    """What the plan adds; None takes the worker's own value."""
+    """What agent and step name; None takes the worker's value."""
     timeout: timedelta
+
+    @property
+    def marker(self) -> Mapping[str, str]:
+        """What all its processes have in their environment, and no others."""
+        return {
+            "BRANCHWORK_RUN": self.run,
+            "BRANCHWORK_STEP": self.step,
+            "BRANCHWORK_ATTEMPT": str(self.attempt),
+        }
 
 
 @dataclass(frozen=True)
 class AgentEnd:
-    """How an agent ended, as far as it can be believed."""
+    """How an agent ended. It is not yet judged what its worktree holds."""
 
     ok: bool
     name: str = ""
-    """Of the failure."""
+    """Of the failure: AgentFailed, TimedOut, BadOutput, CannotStart or MissingEnvironment."""
     text: str = ""
-    timed_out: bool = False
+    """What happened, for the report; holds no secret."""
     transient: bool = False
-    """Whether the cause passes by itself, so that the same attempt may be tried again."""
+    """Whether the same may go well in a while."""
     again: bool = True
-    """Whether another attempt could end better."""
+    """Whether another attempt could end better; False for what stays wrong."""
+    timed_out: bool = False
     output: Mapping[str, Any] | None = None
+    """What it hands on; None if it wrote nothing."""
+    exit_code: int | None = None
+    """Negative for a signal; None if nothing was started, or it did not end."""
 
 
 class Agent(Protocol):
-    async def work(self, work: AgentWork, on_line: Callable[[str], None]) -> AgentEnd:
-        """Returns when nothing of the agent runs any more; after a cancel, raises only then.
+    """Does the work of an attempt."""
 
-        `on_line` is told every line that it prints, fit to be shown.
+    async def work(self, work: AgentWork, on_line: Callable[[str], None]) -> AgentEnd:
+        """Its end, when nothing of it runs any more; so too before a cancel is raised.
+
+        `on_line` gets the last line that it printed, fit to be shown, in the
+        event loop's thread.
         """
+        ...

@@ -1,116 +1,243 @@
-"""`use: command`: any program, judged by its exit code and by what it leaves behind."""
+"""The agent that is a command: a script or a program, told by environment and files."""
 
 import asyncio
-import re
+import json
+import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from activities.agents.base import AgentEnd, AgentWork
-from activities.agents.handover import (
-    BadOutputError,
-    MissingVariableError,
-    environment_for,
-    read_output,
-    secrets_of,
-    write_files,
-)
-from activities.output_log import OutputLog
-from activities.process import Program, started
-from branchwork.durations import format_duration
+from activities.blocking import to_its_end
+from activities.lines import Capture, LogFile, Secrets
+from activities.process import CannotStartError, Program, running
+from activities.records import write_private
+from branchwork.durations import write_duration
+from branchwork.fields import Params
 from branchwork.plan import AgentSpec
 
-TEMPORARY_FAILURE = 75
-"""EX_TEMPFAIL of sysexits.h: the same command may succeed later."""
+OUTPUT_BYTES = 64 * 1024
 
-_MOST_TOLD_BYTES = 4096
-_MOST_LINE = 200
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]")
+HANDED_ON = frozenset(
+    {
+        # Who and where the user is: programs, their settings and their logins.
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "LANG", "LANGUAGE", "TZ"),
+        *("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
+        *("XDG_RUNTIME_DIR", "SSH_AUTH_SOCK"),
+        # The way out of the network: without these, nothing behind a proxy reaches its API.
+        *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        "NODE_EXTRA_CA_CERTS",
+    }
+)
+"""What every agent gets of the worker's environment, beside `LC_*`. No one's keys, and nothing
+that would point it at our server (TEMPORAL_*), our telemetry (OTEL_*) or another repository
+(GIT_*); a plan may name those, as any other."""
+
+_EX_TEMPFAIL = 75
+
+
+class BadOutputError(ValueError):
+    """What an agent wrote as its output cannot be handed on; the text says why."""
 
 
 class CommandAgent:
-    """A script for `/bin/sh -e`, or a program started as it is."""
+    """Of kind `command`. `environment` is the worker's."""
 
-    def __init__(self, spec: AgentSpec, environ: Mapping[str, str]) -> None:
-        self._spec = spec
-        self._environ = environ
+    def __init__(self, spec: AgentSpec, environment: Mapping[str, str]) -> None:
+        self._command = _command(spec.run)
+        self._environment = environment
 
     async def work(self, work: AgentWork, on_line: Callable[[str], None]) -> AgentEnd:
+        """Safe to call again for the same attempt: the log goes on, the rest begins anew."""
+        if missing := [name for name in self._taken(work) if name not in self._environment]:
+            return _missing_environment(missing)
+        files = _Files(work.folder)
+        await to_its_end(asyncio.ensure_future(asyncio.to_thread(files.write, work)))
+        secrets = self._secrets(work)
         try:
-            program = self._program(work)
-        except MissingVariableError as error:
-            return AgentEnd(ok=False, name="MissingEnvironment", text=str(error), again=False)
-        secrets = secrets_of(work, self._environ)
-        log = OutputLog(
-            work.folder / "output.log",
-            lambda line: _hidden(line, secrets),
-            lambda line: on_line(_shown(line)),
-        )
-        try:
-            return await self._run(program, work, log)
-        finally:
-            log.close()
+            end = await self._run(work, files, secrets, on_line)
+        except CannotStartError as error:
+            return _failed("CannotStart", str(error), transient=error.transient, again=False)
+        return _with_output(end, files.output, secrets) if end.ok else end
 
-    def _program(self, work: AgentWork) -> Program:
-        environment = environment_for(work, self._environ)
-        write_files(work)
-        run = self._spec.run
-        return Program(
-            command=("/bin/sh", "-e", "-c", run) if isinstance(run, str) else tuple(run),
-            folder=work.worktree,
-            environment=environment,
-            marker={
-                name: environment[name]
-                for name in ("BRANCHWORK_RUN", "BRANCHWORK_STEP", "BRANCHWORK_ATTEMPT")
-            },
-            text=work.prompt.encode(),
+    async def _run(
+        self, work: AgentWork, files: "_Files", secrets: Secrets, on_line: Callable[[str], None]
+    ) -> AgentEnd:
+        program = Program(self._command, work.worktree, self._whole(work, files), files.prompt)
+        with LogFile(files.log) as log:
+            capture = Capture(log, on_line, secrets)
+            async with running(program, capture, work.marker) as process:
+                in_time = await process.exited(work.timeout.total_seconds())
+        if in_time:
+            return _ended(process.exit_code, capture.tail())
+        text = _with_tail(f"no end after {write_duration(work.timeout)}", capture.tail())
+        return AgentEnd(
+            ok=False, name="TimedOut", text=text, timed_out=True, exit_code=process.exit_code
         )
 
-    async def _run(self, program: Program, work: AgentWork, log: OutputLog) -> AgentEnd:
-        try:
-            async with started(program, log) as running:
-                code = await asyncio.wait_for(running.code(), work.timeout.total_seconds())
-        except TimeoutError:
-            limit = format_duration(work.timeout)
-            return _failed("TimedOut", f"no end after {limit}", log.lines, timed_out=True)
-        except OSError as error:
-            text = f"{program.command[0]} cannot be started: {error.strerror or error}"
-            return AgentEnd(ok=False, name="CannotStart", text=text, again=False)
-        if code == 0:
-            return _with_output(work)
-        told = log.errors or log.lines
-        return _failed("AgentFailed", _exit(code), told, transient=code == TEMPORARY_FAILURE)
+    def _taken(self, work: AgentWork) -> list[str]:
+        return [name for name, value in work.environment.items() if value is None]
+
+    def _secrets(self, work: AgentWork) -> Secrets:
+        """What the plan names and does not write down; not what every agent gets anyway."""
+        hidden = [name for name in self._taken(work) if not _is_handed_on(name)]
+        return Secrets({name: self._environment[name] for name in hidden})
+
+    def _whole(self, work: AgentWork, files: "_Files") -> dict[str, str]:
+        handed_on = {
+            name: value for name, value in self._environment.items() if _is_handed_on(name)
+        }
+        named = {
+            name: self._environment[name] if value is None else value
+            for name, value in work.environment.items()
+        }
+        # There is no terminal, but programs that ask for its kind fail when there is no answer.
+        return {**handed_on, "TERM": "dumb", **named, **_told(work), **files.told()}
 
 
-def _with_output(work: AgentWork) -> AgentEnd:
+class _Files:
+    """What an agent reads and writes beside its worktree; only its owner may look."""
+
+    def __init__(self, folder: Path) -> None:
+        self.prompt = folder / "prompt.txt"
+        self.params = folder / "params.json"
+        self.needs = folder / "needs.json"
+        self.output = folder / "output.json"
+        self.log = folder / "output.log"
+
+    def write(self, work: AgentWork) -> None:
+        self.prompt.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(self.prompt, _encoded(work.prompt or ""))
+        write_private(self.params, _encoded(json.dumps(dict(work.params), ensure_ascii=False)))
+        write_private(self.needs, _encoded(json.dumps(dict(work.outputs), ensure_ascii=False)))
+        # Of an earlier try, which this one must not be taken for.
+        self.output.unlink(missing_ok=True)
+
+    def told(self) -> dict[str, str]:
+        return {
+            "BRANCHWORK_PROMPT_FILE": str(self.prompt),
+            "BRANCHWORK_PARAMS": str(self.params),
+            "BRANCHWORK_NEEDS": str(self.needs),
+            "BRANCHWORK_OUTPUT": str(self.output),
+        }
+
+
+def read_output(path: Path) -> dict[str, Any] | None:
+    """The JSON object in `path`; None if there is no such file. Raises BadOutputError."""
     try:
-        return AgentEnd(ok=True, output=read_output(work))
+        # Not through a link, and without waiting for whoever should write into a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadOutputError(f"cannot be read: {error.strerror}") from error
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise BadOutputError("is not a file")
+        if found.st_size > OUTPUT_BYTES:
+            raise BadOutputError(
+                f"has {found.st_size} bytes, the most is {OUTPUT_BYTES}; leave the long part in"
+                " a file of the worktree and hand on its path"
+            )
+        return _parsed(file.read(OUTPUT_BYTES))
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    try:
+        output = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BadOutputError(f"is not JSON: {error}") from error
+    if not isinstance(output, dict):
+        raise BadOutputError(f"holds a JSON {type(output).__name__}; it must be an object")
+    try:
+        TypeAdapter[Mapping[str, Any]](Params).validate_python(output)
+    except ValidationError as error:
+        raise BadOutputError(f"cannot be handed on: {error.errors()[0]['msg']}") from error
+    return output
+
+
+def _with_output(end: AgentEnd, path: Path, secrets: Secrets) -> AgentEnd:
+    try:
+        output = read_output(path)
     except BadOutputError as error:
-        return AgentEnd(ok=False, name="BadOutput", text=str(error))
+        return _failed("BadOutput", f"what the agent wrote to BRANCHWORK_OUTPUT {error}")
+    return AgentEnd(ok=True, output=_hidden(output, secrets), exit_code=end.exit_code)
 
 
-def _failed(
-    name: str,
-    text: str,
-    lines: Iterable[bytes],
-    *,
-    timed_out: bool = False,
-    transient: bool = False,
-) -> AgentEnd:
-    """With the last lines that were printed."""
-    last = b"".join(lines)[-_MOST_TOLD_BYTES:].decode(errors="replace").strip()
-    told = f"{text}\n{last}" if last else text
-    return AgentEnd(ok=False, name=name, text=told, timed_out=timed_out, transient=transient)
+def _hidden(value: Any, secrets: Secrets) -> Any:
+    if isinstance(value, str):
+        return secrets.hide_in(value)
+    if isinstance(value, list):
+        return [_hidden(inner, secrets) for inner in value]
+    if isinstance(value, dict):
+        return {secrets.hide_in(key): _hidden(inner, secrets) for key, inner in value.items()}
+    return value
 
 
-def _exit(code: int) -> str:
-    return f"exit {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
+def _command(run: str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(run, str):
+        return ("/bin/sh", "-e", "-c", "--", run)
+    return tuple(run)
 
 
-def _hidden(line: bytes, secrets: Mapping[str, str]) -> bytes:
-    for name, value in secrets.items():
-        line = line.replace(value.encode(), f"[{name}]".encode())
-    return line
+def _is_handed_on(name: str) -> bool:
+    return name in HANDED_ON or name.startswith("LC_")
 
 
-def _shown(line: bytes) -> str:
-    return _CONTROL.sub("", line.decode(errors="replace"))[:_MOST_LINE]
+def _told(work: AgentWork) -> dict[str, str]:
+    return {
+        **work.marker,
+        "BRANCHWORK_AGENT": work.agent,
+        "BRANCHWORK_ACTION": work.action,
+        "BRANCHWORK_CREATES": "\n".join(work.creates),
+    }
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="replace")
+
+
+def _ended(exit_code: int | None, tail: str) -> AgentEnd:
+    if exit_code == 0:
+        return AgentEnd(ok=True, exit_code=0)
+    return AgentEnd(
+        ok=False,
+        name="AgentFailed",
+        text=_with_tail(_how(exit_code), tail),
+        transient=exit_code == _EX_TEMPFAIL,
+        exit_code=exit_code,
+    )
+
+
+def _how(exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        return f"exit {exit_code}"
+    try:
+        return f"ended by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"ended by signal {-exit_code}"
+
+
+def _with_tail(text: str, tail: str) -> str:
+    return f"{text}\n{tail}" if tail else text
+
+
+def _failed(name: str, text: str, *, transient: bool = False, again: bool = True) -> AgentEnd:
+    return AgentEnd(ok=False, name=name, text=text, transient=transient, again=again)
+
+
+def _missing_environment(names: Sequence[str]) -> AgentEnd:
+    listed = ", ".join(names)
+    return _failed(
+        "MissingEnvironment",
+        f"the plan names {listed} in 'env', and the worker does not have it; start the worker"
+        " anew from a shell that has it: branchwork down && branchwork up",
+        again=False,
+    )

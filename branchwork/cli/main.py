@@ -1,0 +1,51 @@
+"""`branchwork`: the commands, and the one place that turns exceptions into sentences."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+from temporalio.service import RPCError
+
+from branchwork.cli import looking, running, serving
+from branchwork.cli.connection import ServingError
+from branchwork.cli.leaving import leave
+from branchwork.cli.processes import GitRefusedError
+from branchwork.client import RefusedError, WorkerSilentError
+from branchwork.findings import PlanFileError
+from branchwork.settings import SettingsError
+
+app = typer.Typer(
+    name="branchwork",
+    help="Run a graph of coding-agent steps on a git repository, each in its own worktree.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for module in (running, looking, serving):
+    module.register(app)
+
+
+def main() -> NoReturn:
+    leave(_exit_code(app))
+
+
+def _exit_code(command: Callable[[], object]) -> int:
+    """0 the run succeeded, 1 it did not, 2 the request was wrong, 130 interrupted."""
+    try:
+        command()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except PlanFileError as error:
+        return _refuse(f"{error.findings[0].file} cannot be used\n{error}", 2)
+    except (RefusedError, SettingsError) as error:
+        return _refuse(str(error), 2)
+    except (ServingError, WorkerSilentError, GitRefusedError, RPCError) as error:
+        return _refuse(str(error), 1)
+    return 0
+
+
+def _refuse(text: str, code: int) -> int:
+    sys.stderr.write(f"branchwork: {text}\n")
+    return code

@@ -1,0 +1,73 @@
+"""What the command line asks of the user's repository."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from branchwork.cli.processes import GitRefusedError, run_git, show_git
+from branchwork.client import RefusedError
+from branchwork.paths import plain
+
+
+class Repository:
+    """The repository around a folder, named by its top."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+
+    @classmethod
+    def at(cls, folder: Path) -> "Repository":
+        """Raises RefusedError where there is none."""
+        try:
+            top = run_git(folder, "rev-parse", "--show-toplevel")
+        except (GitRefusedError, OSError) as error:
+            raise RefusedError(
+                f"{folder} is in no git repository; go into one, or make one with `git init`"
+            ) from error
+        return cls(Path(top.strip()))
+
+    def commit(self, revision: str) -> str:
+        """The full id of the commit that `revision` names."""
+        try:
+            return run_git(
+                self.top, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"
+            ).strip()
+        except GitRefusedError as error:
+            hint = "commit something first" if revision == "HEAD" else "see `git branch --all`"
+            raise RefusedError(f"{self.top} has no commit {revision!r}; {hint}") from error
+
+    def missing(self, commit: str, paths: Sequence[str]) -> set[str]:
+        """Those of `paths` that `commit` does not hold."""
+        if not paths:
+            return set()
+        wanted = [plain(path) for path in paths]
+        listed = run_git(self.top, "ls-tree", "-z", "-t", "--name-only", commit, "--", *wanted)
+        held = set(listed.split("\0"))
+        return {path for path in paths if plain(path) not in held}
+
+    def uncommitted(self) -> int:
+        """How many paths differ from what is committed, new ones included."""
+        return len(run_git(self.top, "status", "--porcelain").splitlines())
+
+    def show_diff(self, base: str, result: str, options: Sequence[str]) -> int:
+        """Git's own diff, on the user's terminal; its exit code."""
+        return show_git(self.top, "diff", *options, base, result, "--")
+
+    def diffstat(self, base: str, result: str) -> str:
+        return run_git(self.top, "diff", "--stat", base, result, "--").rstrip()
+
+    def merge(self, branch: str, message: str) -> str:
+        """Merge `branch` into what is checked out; git's words.
+
+        A conflict raises RefusedError with the files, and leaves everything as it was.
+        """
+        try:
+            return run_git(self.top, "merge", "--no-edit", "-m", message, branch).strip()
+        except GitRefusedError as error:
+            files = run_git(self.top, "diff", "--name-only", "--diff-filter=U").split("\n")
+            if not any(files):
+                raise RefusedError(f"git did not merge {branch}: {error}") from error
+            run_git(self.top, "merge", "--abort")
+            raise RefusedError(
+                f"{branch} conflicts with what is checked out, in {', '.join(filter(None, files))};"
+                f" nothing was changed; `git merge {branch}` lets you resolve it by hand"
+            ) from error

@@ -1,0 +1,90 @@
+"""From a plan file and options to a request, refused here if it cannot run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from branchwork.cli.repository import Repository
+from branchwork.client import RefusedError
+from branchwork.contract import RunRequest
+from branchwork.findings import PlanFileError
+from branchwork.plan import Plan
+from branchwork.plan_file import LoadedPlan, load_plan
+from branchwork.problems import Problem
+from branchwork.project_file import load_project, parse_agent_option
+
+
+class Options(NamedTuple):
+    """What the user adds to a plan for one run."""
+
+    agents: Sequence[str] = ()
+    params: Sequence[str] = ()
+    base: str | None = None
+    repository: Path | None = None
+
+
+class Prepared(NamedTuple):
+    request: RunRequest
+    loaded: LoadedPlan
+    repository: Repository
+
+
+def prepare(file: Path, options: Options) -> Prepared:
+    """Raises PlanFileError with every finding, or RefusedError."""
+    loaded = load_plan(file)
+    repository = Repository.at(options.repository or Path.cwd())
+    plan = with_agents(loaded.plan, options.agents, repository.top)
+    params = _params(plan, options.params)
+    base = repository.commit(options.base or plan.base or "HEAD")
+    problems = [*plan.undefined_agents(), *base_problems(plan, repository, base)]
+    if problems:
+        raise PlanFileError(loaded.source.findings(problems))
+    request = RunRequest(plan=plan, repository=str(repository.top), base=base, params=params)
+    return Prepared(request, loaded, repository)
+
+
+def with_agents(plan: Plan, options: Sequence[str], top: Path | None) -> Plan:
+    """Agents of the command line win over those of the plan, these over `branchwork.yaml`."""
+    project = load_project(top).agents if top else {}
+    try:
+        given = dict(map(parse_agent_option, options))
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+    missing = {name: spec for name, spec in project.items() if name not in plan.agents}
+    return plan.with_agents({**missing, **given})
+
+
+def base_problems(plan: Plan, repository: Repository, base: str) -> list[Problem]:
+    """Paths that steps require, nobody creates, and `base` does not hold."""
+    missing = repository.missing(base, [path for _, path in plan.graph.from_base])
+    return [
+        Problem(
+            ("steps", index, "requires", position),
+            f"step {step.id!r} requires {path!r}, which no step creates and the base"
+            f" {base[:10]} does not hold",
+        )
+        for index, step in enumerate(plan.steps)
+        for position, path in enumerate(step.requires)
+        if path in missing and (step.id, path) in plan.graph.from_base
+    ]
+
+
+def _params(plan: Plan, options: Sequence[str]) -> dict[str, Any]:
+    given = dict(map(_param, options))
+    try:
+        plan.with_params(given)
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+    return given
+
+
+def _param(option: str) -> tuple[str, Any]:
+    """`count=3` is a number, `name=x` a string: JSON where it reads as JSON."""
+    name, equals, value = option.partition("=")
+    if not equals:
+        raise RefusedError(f"--param {option!r}: write NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

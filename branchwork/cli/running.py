@@ -1,0 +1,173 @@
+"""`run`, `watch`, `cancel`, `pause`, `resume`, `merge`: commands that move runs."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from branchwork.cli.follow import Wish, follow
+from branchwork.cli.registry import add
+from branchwork.cli.repository import Repository
+from branchwork.cli.request import Options, Prepared, prepare
+from branchwork.cli.session import Session, session
+from branchwork.cli.view import summary
+from branchwork.client import Branchwork, RefusedError
+from branchwork.outcomes import Outcome, RunReport
+
+INTERRUPTED = 130
+
+PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, a YAML file.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
+AgentOption = Annotated[
+    list[str],
+    typer.Option(
+        "--agent", metavar="NAME=COMMAND", help="Who NAME is in this run; '*' is everybody else."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command, example in (
+        (run, "branchwork run plan.yaml --agent 'coder=./agent.sh' --param level=3"),
+        (watch, "branchwork watch shop-3k5w2q7a"),
+        (cancel, "branchwork cancel shop-3k5w2q7a"),
+        (pause, "branchwork pause shop-3k5w2q7a"),
+        (resume, "branchwork resume shop-3k5w2q7a"),
+        (merge, "branchwork merge shop-3k5w2q7a"),
+    ):
+        add(app, command, example)
+
+
+def run(  # noqa: PLR0913  # the options of a command are its parameters
+    plan: PlanArgument,
+    *,
+    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and go.")] = False,
+    json: JsonOption = False,
+    run_id: Annotated[str | None, typer.Option("--id", help="The run's id; default: new.")] = None,
+    base: Annotated[str | None, typer.Option(help="Branch, tag or commit to start from.")] = None,
+    param: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE", help="Override a parameter of the plan.")
+    ] = [],  # noqa: B006  # read only
+    agent: AgentOption = [],  # noqa: B006  # read only
+    repository: Annotated[
+        Path | None, typer.Option(help="The repository; default: the one around here.")
+    ] = None,
+) -> int:
+    """Run a plan on this repository and show it live; the result branch is the answer."""
+    here = session()
+    prepared = prepare(plan, Options(agent, param, base, repository))
+    here.output.say_all(map(str, prepared.loaded.warnings))
+    return asyncio.run(_run(here, prepared, run_id, detach=detach, json=json))
+
+
+def watch(run_id: RunArgument, *, json: JsonOption = False) -> int:
+    """Show a run live until it ends."""
+    here = session()
+    return asyncio.run(_watch(here, run_id, json=json))
+
+
+def cancel(
+    run_id: RunArgument,
+    step: Annotated[str | None, typer.Option(help="Only this step of it.")] = None,
+) -> int:
+    """End a run, or one step of it; what its agents have written is kept."""
+    return asyncio.run(_cancel(session(), run_id, step))
+
+
+def pause(run_id: RunArgument) -> int:
+    """Start no new attempts; those that run go on."""
+    return asyncio.run(_pause(session(), run_id))
+
+
+def resume(run_id: RunArgument) -> int:
+    """Let a paused run go on."""
+    return asyncio.run(_resume(session(), run_id))
+
+
+def merge(
+    run_id: RunArgument,
+    *,
+    partial: Annotated[bool, typer.Option(help="Also if the run did not succeed.")] = False,
+) -> int:
+    """Merge a run's branch into what is checked out here."""
+    return asyncio.run(_merge(session(), run_id, partial=partial))
+
+
+async def _run(
+    here: Session, prepared: Prepared, run_id: str | None, *, detach: bool, json: bool
+) -> int:
+    if uncommitted := prepared.repository.uncommitted():
+        base = str(prepared.request.base)[:10]
+        here.output.say(f"note: {uncommitted} uncommitted changes are not part of the base {base}")
+    client = await here.serving_client()
+    started = await client.start(prepared.request, run_id)
+    if detach:
+        here.output.raw(started)
+        return 0
+    here.output.say(f"run {started} on {str(prepared.request.base)[:10]}")
+    return await _follow(here, client, started, json=json)
+
+
+async def _watch(here: Session, run_id: str, *, json: bool) -> int:
+    client = await here.client()
+    return await _follow(here, client, run_id, json=json)
+
+
+async def _follow(here: Session, client: Branchwork, run_id: str, *, json: bool) -> int:
+    sight, wish = await follow(client, run_id, here.output)
+    if wish is Wish.DETACH:
+        here.output.say(f"the run goes on: branchwork watch {run_id}, branchwork cancel {run_id}")
+        return INTERRUPTED
+    _tell_end(here, sight.report, json=json)
+    if wish is Wish.CANCEL:
+        return INTERRUPTED
+    return 0 if sight.report.outcome is Outcome.SUCCEEDED else 1
+
+
+def _tell_end(here: Session, report: RunReport, *, json: bool) -> None:
+    here.output.say_all(summary(report))
+    if link := here.link(report.run):
+        here.output.say(f"  Temporal UI  {link}")
+    if report.branch:
+        here.output.say(f"  result       {report.branch} at {str(report.result)[:10]}")
+    if json:
+        here.answer_json(report.model_dump(mode="json"))
+    elif report.branch:
+        here.output.raw(report.branch)
+
+
+async def _cancel(here: Session, run_id: str, step: str | None) -> int:
+    client = await here.client()
+    if step is not None:
+        report = await client.cancel_step(run_id, step)
+        here.output.say(f"step {step} of {run_id} {report.outcome}")
+        return 0
+    await client.cancel(run_id)
+    report_of_run = await client.wait(run_id)
+    here.output.say_all(summary(report_of_run))
+    return 0
+
+
+async def _pause(here: Session, run_id: str) -> int:
+    await (await here.client()).pause(run_id)
+    here.output.say(f"{run_id} starts nothing new until `branchwork resume {run_id}`")
+    return 0
+
+
+async def _resume(here: Session, run_id: str) -> int:
+    await (await here.client()).resume(run_id)
+    here.output.say(f"{run_id} goes on")
+    return 0
+
+
+async def _merge(here: Session, run_id: str, *, partial: bool) -> int:
+    report = await (await here.client()).report(run_id)
+    if report.branch is None:
+        raise RefusedError(f"run {run_id} has no result branch: {report.reason or report.status}")
+    if report.outcome is not Outcome.SUCCEEDED and not partial:
+        raise RefusedError(f"run {run_id} {report.outcome}; --partial merges what it has")
+    repository = Repository.at(Path.cwd())
+    here.output.say(repository.merge(report.branch, f"Merge {report.branch}"))
+    return 0

@@ -1,0 +1,73 @@
+"""`up`, `down`, `worker`, `doctor`: commands about the server and the worker."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from branchwork.cli.doctor import diagnose
+from branchwork.cli.embedded import stop_all
+from branchwork.cli.processes import become_worker
+from branchwork.cli.registry import add
+from branchwork.cli.running import JsonOption
+from branchwork.cli.session import Session, session
+
+_SIGNS = {"ok": "✓", "warning": "!", "error": "✗"}
+
+
+def register(app: typer.Typer) -> None:
+    for command, example in (
+        (up, "branchwork up"),
+        (down, "branchwork down"),
+        (worker, "TEMPORAL_ADDRESS=temporal.internal:7233 branchwork worker --slots 4"),
+        (doctor, "branchwork doctor"),
+    ):
+        add(app, command, example)
+
+
+def up(*, json: JsonOption = False) -> int:
+    """Start the embedded Temporal server and a worker, if they are missing."""
+    return asyncio.run(_up(session(), json=json))
+
+
+def down() -> int:
+    """Stop the embedded server and worker; runs under way go on after the next `up`."""
+    here = session()
+    asyncio.run(stop_all(here.settings, here.output.say))
+    return 0
+
+
+def worker(
+    slots: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Attempts it runs at once.")
+    ] = None,
+) -> int:
+    """Serve runs in the foreground, until it is told to stop."""
+    become_worker(slots)
+
+
+def doctor(*, json: JsonOption = False) -> int:
+    """Say what is ready, what is not, and what to do about it."""
+    return asyncio.run(_doctor(session(), json=json))
+
+
+async def _up(here: Session, *, json: bool) -> int:
+    connection = await here.serve()
+    if json:
+        here.answer_json({"address": connection.address, "ui": connection.ui})
+    else:
+        here.output.say(f"server {connection.address}, UI {connection.ui or 'unknown'}")
+    return 0
+
+
+async def _doctor(here: Session, *, json: bool) -> int:
+    findings = await diagnose(here.settings, Path.cwd())
+    if json:
+        here.answer_json([finding.model_dump(mode="json") for finding in findings])
+    else:
+        for finding in findings:
+            following = f" → {finding.next}" if finding.next else ""
+            sign = _SIGNS[finding.level]
+            here.output.answer(f"{sign} {finding.name}: {finding.text}{following}")
+    return 1 if any(finding.level == "error" for finding in findings) else 0

@@ -1,0 +1,187 @@
+"""How a run looks in a terminal: a line a step, in plan order."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from branchwork.durations import format_duration
+from branchwork.outcomes import Outcome, RunReport, Status, StepReport
+from branchwork.sights import Activity, Sight
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+_LOOKS: dict[str, tuple[str, str]] = {
+    Outcome.SUCCEEDED: ("✓", "green"),
+    Outcome.FAILED: ("✗", "bold red"),
+    Outcome.TIMED_OUT: ("⧖", "bold red"),
+    Outcome.CANCELLED: ("■", "yellow"),
+    Outcome.SKIPPED: ("-", "dim"),
+    Status.WAITING: ("·", "dim"),
+    Status.READY: ("○", "cyan"),
+    Status.RUNNING: ("▶", "blue"),
+    Status.BACKING_OFF: ("↻", "yellow"),
+    Status.PAUSED: ("‖", "yellow"),
+}
+
+
+def harmless(text: str) -> str:
+    """`text` without what could steer the terminal; agents write it."""
+    return _CONTROL.sub("", text)
+
+
+def standing(report: StepReport | RunReport) -> str:
+    """Outcome if there is one, else status: the word to show."""
+    return str(report.outcome or report.status or "unknown").replace("_", " ")
+
+
+def drawn(sight: Sight, now: datetime, height: int) -> RenderableType:
+    """The whole run, cut to `height` lines by leaving out steps that wait or went well."""
+    table = Table.grid(padding=(0, 2))
+    shown = _chosen(sight.report.steps, max(4, height - 4))
+    for step in shown:
+        table.add_row(*_row(step, sight.activities.get(step.step), now))
+    hidden = len(sight.report.steps) - len(shown)
+    more = [Text(f"  … and {hidden} more steps", "dim")] if hidden else []
+    return Group(_head(sight, now), table, *more, _bar(sight.report))
+
+
+def lines_between(before: Sight | None, after: Sight) -> Iterator[str]:
+    """What changed from one sight to the next, as plain lines."""
+    old = {step.step: step for step in before.report.steps} if before else {}
+    if after.worker_silent and not (before and before.worker_silent):
+        yield "worker lost, waiting for one"
+    for step in after.report.steps:
+        known = old.get(step.step)
+        if known is None and step.status is Status.WAITING:
+            continue
+        if known is None or _mark(known) != _mark(step):
+            yield _line(step)
+
+
+def summary(report: RunReport) -> Iterator[Text]:
+    """How the run ended: what failed and why, then the run in one line."""
+    for step in report.steps:
+        if step.outcome not in (None, Outcome.SUCCEEDED, Outcome.SKIPPED):
+            yield Text(f"{step.step} {standing(step)}: {harmless(step.reason or '')}", "red")
+    skipped = [step.step for step in report.steps if step.outcome is Outcome.SKIPPED]
+    if skipped:
+        yield Text(f"skipped: {', '.join(skipped)}", "dim")
+    style = "bold green" if report.outcome is Outcome.SUCCEEDED else "bold red"
+    yield Text(f"{report.run} {standing(report)}{_took(report)}", style)
+    if report.reason and not report.reason.startswith("step "):
+        yield Text(f"  {harmless(report.reason)}", "red")
+
+
+def step_table(report: RunReport, now: datetime) -> Table:
+    """For `status`: every step, with its attempts and times."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("step", "agent", "", "attempt", "time", "why"):
+        table.add_column(name, overflow="fold")
+    for step in report.steps:
+        sign, style = _LOOKS[step.outcome or step.status or Status.WAITING]
+        table.add_row(
+            step.step,
+            harmless(step.agent),
+            Text(f"{sign} {standing(step)}", style),
+            str(step.attempts or ""),
+            _elapsed(step, now),
+            Text(harmless(step.reason or "")),
+        )
+    return table
+
+
+def _mark(step: StepReport) -> tuple[object, ...]:
+    return step.outcome, step.status, step.attempts
+
+
+def _line(step: StepReport) -> str:
+    attempt = f" (attempt {step.attempts})" if step.attempts > 1 else ""
+    took = f" after {step.duration_seconds:.1f}s" if step.duration_seconds else ""
+    why = f": {harmless(step.reason)}" if step.reason and step.outcome else ""
+    return f"{step.step}: {standing(step)}{attempt}{took if step.outcome else ''}{why}"
+
+
+def _head(sight: Sight, now: datetime) -> Text:
+    report = sight.report
+    head = Text(f"{report.run} ", "bold")
+    head.append(standing(report), _LOOKS[report.outcome or report.status or Status.RUNNING][1])
+    head.append(f"  {clock((report.ended_at or now) - report.started_at)}", "dim")
+    if sight.worker_silent:
+        head.append("  worker lost, waiting for one", "bold yellow")
+    return head
+
+
+def _bar(report: RunReport) -> Table:
+    ended = sum(step.outcome is not None for step in report.steps)
+    bar = Table.grid(padding=(0, 1))
+    total = max(1, len(report.steps))
+    bar.add_row(
+        ProgressBar(total=total, completed=ended, width=40),
+        Text(f"{ended} of {len(report.steps)} steps", "dim"),
+    )
+    return bar
+
+
+def _row(step: StepReport, activity: Activity | None, now: datetime) -> tuple[Text, ...]:
+    sign, style = _LOOKS[step.outcome or step.status or Status.WAITING]
+    return (
+        Text(f"{sign} {step.step}", style),
+        Text(harmless(step.agent), "dim"),
+        Text(standing(step), style),
+        Text(f"#{step.attempts}" if step.attempts > 1 else "", "yellow"),
+        Text(_elapsed(step, now), "dim"),
+        _news(step, activity),
+    )
+
+
+def _news(step: StepReport, activity: Activity | None) -> Text:
+    """The last line of an agent that runs; why it waits or failed; nothing else."""
+    if activity and activity.tries > 1 and activity.failure:
+        news, style = f"try {activity.tries} after: {activity.failure}", "yellow"
+    elif activity and activity.pulse:
+        news, style = activity.pulse.line or activity.pulse.phase, "dim"
+    else:
+        news, style = step.reason or "", "red" if step.outcome is Outcome.FAILED else "dim"
+    first = harmless(news.partition("\n")[0])
+    return Text(first, style, no_wrap=True, overflow="ellipsis")
+
+
+def _elapsed(step: StepReport, now: datetime) -> str:
+    if step.duration_seconds is not None:
+        return clock(timedelta(seconds=step.duration_seconds))
+    running = step.status is Status.RUNNING and step.started_at
+    return clock(now - step.started_at) if running and step.started_at else ""
+
+
+def clock(duration: timedelta) -> str:
+    seconds = max(0.0, duration.total_seconds())
+    return f"{seconds:.1f}s" if seconds < 60 else format_duration(duration)  # noqa: PLR2004
+
+
+def _took(report: RunReport) -> str:
+    return f" after {clock(report.ended_at - report.started_at)}" if report.ended_at else ""
+
+
+def _chosen(steps: tuple[StepReport, ...], most: int) -> list[StepReport]:
+    """At most so many, in plan order: first what runs or went wrong, then what waits."""
+    if len(steps) <= most:
+        return list(steps)
+    ranked = sorted(range(len(steps)), key=lambda index: (_rank(steps[index]), index))
+    return [steps[index] for index in sorted(ranked[: most - 1])]
+
+
+def _rank(step: StepReport) -> int:
+    if step.status in (Status.RUNNING, Status.BACKING_OFF):
+        return 0
+    if step.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
+        return 1
+    return 2 if step.status is Status.READY else 3 if step.outcome is None else 4
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

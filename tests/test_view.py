@@ -1,0 +1,119 @@
+"""How a run looks in a terminal."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+
+from branchwork.cli.view import drawn, harmless, lines_between, summary
+from branchwork.contract import Pulse
+from branchwork.outcomes import Outcome, RunReport, Status, StepReport
+from branchwork.sights import Activity, Sight
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LATER = START + timedelta(seconds=90)
+
+
+def step(name: str, **fields: Any) -> StepReport:
+    return StepReport(step=name, agent="coder", **fields)
+
+
+def sight_of(*steps: StepReport, **fields: Any) -> Sight:
+    report = RunReport(run="shop-abc", plan="shop", status=Status.RUNNING, started_at=START)
+    return Sight(report=report.model_copy(update={"steps": steps}), **fields)
+
+
+def text_of(sight: Sight, width: int = 80, height: int = 24) -> str:
+    console = Console(width=width, height=height, force_terminal=False, no_color=True)
+    with console.capture() as capture:
+        console.print(drawn(sight, LATER, height))
+    return capture.get()
+
+
+def test_each_step_has_a_line_in_plan_order_with_the_last_line_of_its_agent() -> None:
+    running = step("b", status=Status.RUNNING, attempts=2, started_at=START)
+    pulse = Activity(pulse=Pulse(host="h", phase="agent", line="compiling"))
+
+    text = text_of(
+        sight_of(step("a", status=Status.WAITING), running, activities={"b": pulse})
+    ).splitlines()
+
+    assert text[0].startswith("shop-abc running")
+    assert "a" in text[1]
+    assert "waiting" in text[1]
+    assert all(word in text[2] for word in ("b", "running", "#2", "1m30s", "compiling"))
+    assert "0 of 2 steps" in text[3]
+
+
+def test_no_line_is_wider_than_the_terminal_and_none_is_lost_below_it() -> None:
+    steps = [step(f"s{number}", status=Status.WAITING) for number in range(200)]
+    steps[150] = step("s150", outcome=Outcome.FAILED, reason="AgentFailed: " + "x" * 500)
+
+    lines = text_of(sight_of(*steps)).splitlines()
+
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert any("s150" in line for line in lines)
+    assert any("more steps" in line for line in lines)
+
+
+def test_what_an_agent_prints_cannot_steer_the_terminal() -> None:
+    evil = "\x1b[2J\x1b]0;owned\x07red\x1b[31m[bold]x"
+
+    line = text_of(
+        sight_of(
+            step("a", status=Status.RUNNING, started_at=START),
+            activities={"a": Activity(pulse=Pulse(host="h", phase="agent", line=evil))},
+        )
+    )
+
+    assert "\x1b" not in line
+    assert "\x07" not in line
+    assert "[bold]x" in line
+    assert harmless("a\x1b[31mb\x00c") == "abc"
+
+
+def test_plain_lines_tell_only_what_changed() -> None:
+    before = sight_of(
+        step("a", status=Status.RUNNING, attempts=1), step("b", status=Status.WAITING)
+    )
+    after = sight_of(
+        step("a", outcome=Outcome.FAILED, attempts=1, reason="AgentFailed: exit 3"),
+        step("b", outcome=Outcome.SKIPPED, reason="Skipped: it needs 'a', which failed"),
+    )
+
+    assert list(lines_between(None, before)) == ["a: running"]
+    assert list(lines_between(before, before)) == []
+    assert list(lines_between(before, after)) == [
+        "a: failed: AgentFailed: exit 3",
+        "b: skipped: Skipped: it needs 'a', which failed",
+    ]
+
+
+def test_a_lost_worker_is_told_once() -> None:
+    lost = sight_of(worker_silent=True)
+
+    assert list(lines_between(sight_of(), lost)) == ["worker lost, waiting for one"]
+    assert list(lines_between(lost, lost)) == []
+    assert "worker lost" in text_of(lost)
+
+
+def test_the_end_tells_what_failed_and_why() -> None:
+    report = RunReport(
+        run="shop-abc",
+        plan="shop",
+        outcome=Outcome.FAILED,
+        started_at=START,
+        ended_at=LATER,
+        reason="step 'a' failed: AgentFailed: exit 3",
+        steps=(
+            step("a", outcome=Outcome.FAILED, reason="AgentFailed: exit 3"),
+            step("b", outcome=Outcome.SKIPPED, reason="Skipped: it needs 'a', which failed"),
+        ),
+    )
+
+    assert [str(line) for line in summary(report)] == [
+        "a failed: AgentFailed: exit 3",
+        "skipped: b",
+        "shop-abc failed after 1m30s",
+    ]
