@@ -14,6 +14,7 @@ from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
@@ -121,8 +122,13 @@ class Branchwork:
 
     async def wait(self, run: str) -> RunReport:
         """The final report."""
-        async for sight in self.follow(run):
-            report = sight.report
+        await self._describe(run)
+        try:
+            report: RunReport = await self._client.get_workflow_handle(
+                run, result_type=RunReport
+            ).result()
+        except WorkflowFailureError:
+            return await self.report(run)
         return report
 
     async def follow(self, run: str, interval_seconds: float = 0.5) -> AsyncIterator[Sight]:

@@ -3,7 +3,7 @@
 Pure: it decides what is ready, stranded and succeeded; the workflow waits and acts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -178,7 +178,3 @@ def _lightened(step: StepReport) -> StepReport:
     note = "output and changed paths left out: the run's report would be too large"
     reason = f"{step.reason}; {note}" if step.reason else note
     return step.model_copy(update={"output": None, "changed": (), "reason": reason})
-
-
-def merged_params(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
-    return {**plan.params, **given}

@@ -41,6 +41,9 @@ def bad_prompt(
 
 def render_prompt(template: str, values: Mapping[str, Any]) -> str:
     """Raises BadPromptError where a name is undefined or an expression fails."""
+    if "{" not in template:
+        # Compiling costs milliseconds, and most steps of a command have nothing to fill in.
+        return template
     try:
         return _environment().from_string(template).render(values)
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:

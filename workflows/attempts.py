@@ -11,7 +11,8 @@ with workflow.unsafe.imports_passed_through():
     from branchwork.contract import AttemptEnd, AttemptRequest, RunRequest
     from branchwork.outcomes import Outcome, Status
     from branchwork.plan import Step
-    from branchwork.progress import Progress, merged_params
+    from branchwork.progress import Progress
+    from branchwork.requests import attempt_request
     from workflows import calls
     from workflows.slots import Slots
 
@@ -22,7 +23,6 @@ class Attempts:
     def __init__(self, run: str, request: RunRequest, progress: Progress, slots: Slots) -> None:
         self._run = run
         self._request = request
-        self._params = merged_params(request.plan, request.params)
         self._progress = progress
         self._slots = slots
 
@@ -52,18 +52,9 @@ class Attempts:
                 )
 
     def _attempt_request(self, step: Step, base: str, attempt: int) -> AttemptRequest:
-        agent = self._request.plan.agent_of(step)
-        if agent is None:
-            raise AssertionError(f"step {step.id!r} was started without an agent")
-        return AttemptRequest(
-            run=self._run,
-            repository=self._request.repository,
-            step=step,
-            agent=agent,
-            attempt=attempt,
-            base=base,
-            needs=self._progress.needs_of(step.id),
-            params=self._params,
+        needs = self._progress.needs_of(step.id)
+        return attempt_request(
+            self._run, self._request, step, attempt=attempt, base=base, needs=needs
         )
 
     async def _back_off(self, step: Step, attempt: int, end: AttemptEnd) -> None:

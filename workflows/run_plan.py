@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -22,33 +21,21 @@ with workflow.unsafe.imports_passed_through():
         RUN_PLAN,
         Asked,
         AttemptEnd,
-        BaseRequest,
         CancelRequest,
         Landing,
-        LandRequest,
         RunRequest,
         StepCancel,
     )
-    from branchwork.durations import format_duration
-    from branchwork.names import bad_run_id
     from branchwork.outcomes import Outcome, RunReport, Status, StepReport
     from branchwork.plan import OnFailure, Step
     from branchwork.progress import Progress, bounded, verb
+    from branchwork.requests import base_request, land_request, refusal
+    from branchwork.stops import Stop, cancelled, overdue, refused
     from workflows import calls
     from workflows.attempts import Attempts, raise_if_cancelled
     from workflows.policies import MOST_MEMO_BYTES, MOST_REPORT_BYTES
     from workflows.slots import Slots
     from workflows.step_group import StepGroup
-
-
-class Stop(NamedTuple):
-    """Why a run starts nothing more."""
-
-    outcome: Outcome
-    reason: str
-
-
-_CANCELLED = Stop(Outcome.CANCELLED, "Cancelled: by request")
 
 
 @workflow.defn(name=RUN_PLAN, failure_exception_types=[ValidationError])
@@ -81,8 +68,8 @@ class RunPlan:
             await self._steps.join()
             await self._land()
         except asyncio.CancelledError:
-            self._stop_run(_CANCELLED)
-            self._stop = self._stop or _CANCELLED
+            self._stop_run(cancelled())
+            self._stop = self._stop or cancelled()
         deadline.cancel()
         return await self._close()
 
@@ -93,7 +80,7 @@ class RunPlan:
     @workflow.signal(name=CANCEL_SIGNAL)
     def cancel(self, request: CancelRequest) -> None:
         """Beside Temporal's cancel, which the SDK can lose when a step ends at the same time."""
-        self._stop_run(Stop(Outcome.CANCELLED, f"Cancelled: {request.reason}"))
+        self._stop_run(cancelled(request.reason))
 
     @workflow.update(name=CANCEL_STEP_UPDATE)
     async def cancel_step(self, request: StepCancel) -> StepReport:
@@ -134,26 +121,16 @@ class RunPlan:
 
     async def _prepare(self) -> None:
         """Pin the base. A request that cannot run ends the run before its first step."""
-        wrong = bad_run_id(self._run_id)
-        undefined = self._plan.undefined_agents()
-        if wrong or undefined:
-            reason = f"the run's id {wrong}" if wrong else undefined[0].text
-            self._stop_run(Stop(Outcome.FAILED, f"PlanRefused: {reason}"))
+        if reason := refusal(self._run_id, self._request):
+            self._stop_run(refused(reason))
             return
         try:
-            self._base = (await calls.resolve_base(self._base_request())).commit
+            base = await calls.resolve_base(base_request(self._run_id, self._request))
         except ActivityError as error:
             raise_if_cancelled(error)
             self._stop_run(Stop(Outcome.FAILED, calls.reason_of(error)))
-
-    def _base_request(self) -> BaseRequest:
-        return BaseRequest(
-            run=self._run_id,
-            repository=self._request.repository,
-            revision=self._request.base or self._plan.base or "HEAD",
-            requires=self._plan.graph.from_base,
-            creates=tuple(path for step in self._plan.steps for path in step.creates),
-        )
+        else:
+            self._base = base.commit
 
     def _start(self, steps: Iterable[Step]) -> None:
         for step in steps:
@@ -177,7 +154,7 @@ class RunPlan:
             reason = f"step {step!r} {verb(report.outcome)}: {report.reason}"
             self._stop_run(Stop(Outcome.FAILED, reason))
         if workflow.cancellation_reason() is not None:
-            self._stop_run(_CANCELLED)
+            self._stop_run(cancelled())
         self._start(self._progress.freed_by(step))
         workflow.set_current_details(self._progress.counts())
 
@@ -195,7 +172,7 @@ class RunPlan:
     def _cancel_reason(self, step: str) -> str:
         if step in self._step_cancels:
             return f"Cancelled: {self._step_cancels[step]}"
-        return f"Cancelled: the run ended: {self._stop.reason}" if self._stop else "Cancelled"
+        return self._stop.reason_of_steps if self._stop else "Cancelled"
 
     def _stop_run(self, stop: Stop) -> None:
         """Start nothing more, end what runs. The first reason stays; landing is not broken off."""
@@ -209,8 +186,7 @@ class RunPlan:
         if self._plan.deadline is None:
             return
         await workflow.sleep(self._plan.deadline, summary="deadline of the run")
-        text = format_duration(self._plan.deadline)
-        self._stop_run(Stop(Outcome.TIMED_OUT, f"TimedOut: the run's deadline of {text} passed"))
+        self._stop_run(overdue(self._plan.deadline))
 
     async def _land(self) -> None:
         """Merge what succeeded onto the run's branch, unless the run was stopped."""
@@ -222,19 +198,13 @@ class RunPlan:
         ):
             return
         self._is_landing = True
+        leaves = self._progress.leaves()
+        request = land_request(self._run_id, self._request, base=self._base or "", leaves=leaves)
         try:
-            self._landing = await calls.land_run(self._land_request())
+            self._landing = await calls.land_run(request)
         except ActivityError as error:
             raise_if_cancelled(error)
             self._stop = Stop(Outcome.FAILED, calls.reason_of(error))
-
-    def _land_request(self) -> LandRequest:
-        return LandRequest(
-            run=self._run_id,
-            repository=self._request.repository,
-            base=self._base or "",
-            leaves=self._progress.leaves(),
-        )
 
     async def _close(self) -> RunReport:
         """The final report. A run cancelled through Temporal ends as cancelled there too."""

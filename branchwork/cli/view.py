@@ -66,11 +66,11 @@ def lines_between(before: Sight | None, after: Sight) -> Iterator[str]:
 def summary(report: RunReport) -> Iterator[Text]:
     """How the run ended: what failed and why, then the run in one line."""
     for step in report.steps:
-        if step.outcome not in (None, Outcome.SUCCEEDED, Outcome.SKIPPED):
+        if step.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
             yield Text(f"{step.step} {standing(step)}: {harmless(step.reason or '')}", "red")
-    skipped = [step.step for step in report.steps if step.outcome is Outcome.SKIPPED]
-    if skipped:
-        yield Text(f"skipped: {', '.join(skipped)}", "dim")
+    for outcome in (Outcome.CANCELLED, Outcome.SKIPPED):
+        if names := [step.step for step in report.steps if step.outcome is outcome]:
+            yield Text(f"{outcome}: {', '.join(names)}", "dim")
     style = "bold green" if report.outcome is Outcome.SUCCEEDED else "bold red"
     yield Text(f"{report.run} {standing(report)}{_took(report)}", style)
     if report.reason and not report.reason.startswith("step "):
