@@ -51,20 +51,23 @@ async def sweep(
     outlive KILL are given up after a few seconds, with an error in the log.
     """
     entries = _entries(marker)
-    told: set[psutil.Process] = set()
+    asked: set[psutil.Process] = set()
+    met: set[psutil.Process] = set()
     began = time.monotonic()
     while living := await asyncio.to_thread(_living, entries, session):
         waited = time.monotonic() - began
         if waited > grace_seconds + KILLING_SECONDS:
             _log.error("processes %s outlive SIGKILL", [process.pid for process in living])
             break
-        if waited < grace_seconds:
-            _ask(told, living, session)
-        else:
+        if waited >= grace_seconds:
             _send(signal.SIGKILL, living, session)
-        told.update(living)
+        elif asked.isdisjoint(living):
+            # Not before: what those that were asked start now, they tidy up with.
+            _ask(living, None if asked else session)
+            asked.update(living)
+        met.update(living)
         await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, 0.01 + waited / 10))
-    return len(told)
+    return len(met)
 
 
 def _entries(marker: Mapping[str, str]) -> tuple[bytes, ...]:
@@ -118,10 +121,11 @@ def _environment(pid: int) -> bytes:
 
 def _environment_on_linux(pid: int) -> bytes:
     end = time.monotonic() + _EXEC_SECONDS
-    while not (environment := _read_environment(pid)) and _is_between_programs(pid):
-        if time.monotonic() > end:
-            break
-        time.sleep(_EXEC_SECONDS / 1000)
+    environment, is_settled = _read_environment(pid), False
+    while not environment and not is_settled and time.monotonic() < end:
+        # Asked first, then read: the other way round, exec could end in between.
+        is_settled = not _is_between_programs(pid)
+        environment = _read_environment(pid)
     return b"\0" + environment + b"\0"
 
 
@@ -163,17 +167,15 @@ def _process(pid: int) -> psutil.Process | None:
     return None
 
 
-def _ask(told: set[psutil.Process], living: Iterable[psutil.Process], group: int | None) -> None:
-    """TERM for each once: many programs take a second one for impatience, and drop all."""
-    new = [process for process in living if process not in told]
-    # The group as a whole only at first, and at once: a shell must not start its next command.
-    group = None if told else group
-    _send(signal.SIGTERM, new, group)
+def _ask(processes: Iterable[psutil.Process], group: int | None) -> None:
+    """TERM, and once: many programs take a second one for impatience, and drop all."""
+    _send(signal.SIGTERM, processes, group)
     # A stopped process gets its TERM only when it goes on.
-    _send(signal.SIGCONT, new, group)
+    _send(signal.SIGCONT, processes, group)
 
 
 def _send(number: signal.Signals, processes: Iterable[psutil.Process], group: int | None) -> None:
+    """To `group` as a whole first: a shell must not start its next command meanwhile."""
     if group is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)

@@ -3,6 +3,7 @@
 Blocking calls, each safe to do twice; an attempt makes them in threads.
 """
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -85,6 +86,9 @@ class Workplace:
     def remove(self) -> None:
         """Whatever the worktree held is on a ref, or nothing was at work there yet."""
         remove_worktree(self.repository, self.worktree, self._state.trash)
+        with suppress(OSError):
+            # Others of the run may still be there; the last one takes the folder along.
+            self.worktree.parent.rmdir()
 
 
 def _message(request: AttemptRequest) -> str:

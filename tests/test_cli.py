@@ -303,7 +303,7 @@ def test_a_folder_outside_of_any_repository_is_told(commands: Commands, tmp_path
     done = commands("run", commands.plan(HELLO), "--repository", str(tmp_path))
 
     assert done.returncode == 2
-    assert f"{tmp_path} is in no git repository" in done.stderr
+    assert f"{tmp_path} is in no git repository that can be used" in done.stderr
 
 
 def test_a_configured_address_where_nobody_answers_starts_nothing(

@@ -51,7 +51,7 @@ class Host:
         worktrees = self.state.root / "worktrees"
         return [
             str(path)
-            for path in [*worktrees.glob("*/*"), *self.state.trash.glob("*")]
+            for path in [*worktrees.glob("*"), *self.state.trash.glob("*")]
             if path.exists()
         ]
 

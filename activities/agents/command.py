@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
@@ -117,6 +118,8 @@ class _Files:
         write_private(self.params, _encoded(json.dumps(dict(work.params), ensure_ascii=False)))
         write_private(self.needs, _encoded(json.dumps(dict(work.outputs), ensure_ascii=False)))
         # Of an earlier try, which this one must not be taken for.
+        if self.output.is_dir() and not self.output.is_symlink():
+            shutil.rmtree(self.output)
         self.output.unlink(missing_ok=True)
 
     def told(self) -> dict[str, str]:
@@ -137,7 +140,7 @@ def read_output(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise BadOutputError(f"cannot be read: {error.strerror}") from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise BadOutputError("is not a file")
@@ -146,7 +149,9 @@ def read_output(path: Path) -> dict[str, Any] | None:
                 f"has {found.st_size} bytes, the most is {OUTPUT_BYTES}; leave the long part in"
                 " a file of the worktree and hand on its path"
             )
-        return _parsed(file.read(OUTPUT_BYTES))
+        return _parsed(os.read(descriptor, OUTPUT_BYTES))
+    finally:
+        os.close(descriptor)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

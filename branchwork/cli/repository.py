@@ -21,7 +21,8 @@ class Repository:
             top = run_git(folder, "rev-parse", "--show-toplevel")
         except (GitRefusedError, OSError) as error:
             raise RefusedError(
-                f"{folder} is in no git repository; go into one, or make one with `git init`"
+                f"{folder} is in no git repository that can be used; go into one, or make one"
+                f" with `git init`; git says: {error}"
             ) from error
         return cls(Path(top.strip()))
 
