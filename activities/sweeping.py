@@ -26,8 +26,8 @@ _LONGEST_PAUSE_SECONDS = 0.1
 _READ_BYTES = 64 * 1024
 _MOST_LOOKS = 20
 _EXEC_SECONDS = 0.5
-_ENV_END = 48
-"""Field 51 of /proc/PID/stat, counted from the one after the name."""
+_ENV_START, _ENV_END = 47, 48
+"""Fields 50 and 51 of /proc/PID/stat, counted from the one after the name."""
 
 _log = logging.getLogger(__name__)
 
@@ -120,12 +120,11 @@ def _environment(pid: int) -> bytes:
 
 
 def _environment_on_linux(pid: int) -> bytes:
+    """In the midst of exec a process seems to have none, for a moment: then it is read again."""
     end = time.monotonic() + _EXEC_SECONDS
-    environment, is_settled = _read_environment(pid), False
-    while not environment and not is_settled and time.monotonic() < end:
-        # Asked first, then read: the other way round, exec could end in between.
-        is_settled = not _is_between_programs(pid)
-        environment = _read_environment(pid)
+    while not (environment := _read_environment(pid)):
+        if _has_no_environment(pid) or time.monotonic() > end:
+            break
     return b"\0" + environment + b"\0"
 
 
@@ -134,20 +133,17 @@ def _read_environment(pid: int) -> bytes:
     descriptor = os.open(f"/proc/{pid}/environ", os.O_RDONLY)
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
-            return b""
+            raise PermissionError(f"process {pid} is another user's")
         return b"".join(iter(lambda: os.read(descriptor, _READ_BYTES), b""))
     finally:
         os.close(descriptor)
 
 
-def _is_between_programs(pid: int) -> bool:
-    """Whether it is in the midst of exec: then it seems to have no environment, for a moment.
-
-    Raises OSError for what never has one, a zombie or a thread of the kernel.
-    """
+def _has_no_environment(pid: int) -> bool:
+    """Whether it was started with none. Raises OSError for a zombie or a thread of the kernel."""
     os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    return fields[_ENV_END] == b"0"
+    return fields[_ENV_START] == fields[_ENV_END] != b"0"
 
 
 def _environment_by_psutil(pid: int) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from commands import Commands, commands_in, interrupt
-from repositories import files_of, make_repository, run_git, state_of
+from repositories import files_of, make_repository, run_git, state_of, write_files
 from workers import processes_of
 
 HELLO = """\
@@ -249,6 +249,37 @@ def test_a_plan_that_cannot_run_is_refused_with_all_its_findings(commands: Comma
     assert done.stdout == ""
     assert "plan.yaml:3:20: step 'a' is for agent 'ghost', which nothing defines" in done.stderr
     assert "plan.yaml:3:38: step 'a' requires 'nowhere.txt', which no step creates" in done.stderr
+
+
+def test_a_path_that_a_symlink_leads_out_of_the_repository_is_refused_in_its_place(
+    commands: Commands,
+) -> None:
+    (commands.repository / "out").symlink_to("../elsewhere")
+    (commands.repository / "in").symlink_to("README")
+    run_git(commands.repository, "add", "out", "in")
+    run_git(commands.repository, "commit", "--quiet", "--message", "links")
+    steps = "  - {id: a, run: x, creates: [out/file, README], requires: [in]}\n"
+
+    done = commands("check", commands.plan(f"plan: bad\nsteps:\n{steps}"))
+    run_git(commands.repository, "reset", "--hard", "--quiet", "HEAD~1")
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1].startswith(
+        "plan.yaml:3:31: 'out/file' leaves the repository through a symbolic link"
+    )
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_what_the_base_holds_deep_inside_may_be_required(commands: Commands) -> None:
+    write_files(commands.repository, {"src/deep/file.py": "x"})
+    run_git(commands.repository, "add", "src")
+    run_git(commands.repository, "commit", "--quiet", "--message", "deep")
+    steps = "  - {id: a, run: x, requires: [src/deep/file.py, src/deep/, src]}\n"
+
+    done = commands("check", commands.plan(f"plan: good\nsteps:\n{steps}"))
+    run_git(commands.repository, "reset", "--hard", "--quiet", "HEAD~1")
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_check_prints_the_graph_by_levels_and_runs_nothing(commands: Commands) -> None:

@@ -159,6 +159,17 @@ def test_a_process_of_another_user_is_not_found(marker: Marker) -> None:
     ended(other)
 
 
+def test_a_process_is_found_in_the_midst_of_exec_too(marker: Marker) -> None:
+    script = 'exec sh -c "$0" "$0"'
+    restless = spawn(["sh", "-c", script, script], marker)
+
+    found = [[process.pid for process in marked_processes(marker)] for _ in range(300)]
+
+    assert found == [[restless.pid]] * 300
+    restless.kill()
+    ended(restless)
+
+
 async def test_a_process_that_ignores_term_is_killed(marker: Marker) -> None:
     stubborn = spawn(python(IGNORES_TERM + "time.sleep(300)"), marker)
     assert stubborn.stdout
@@ -197,6 +208,21 @@ async def test_a_process_is_asked_only_once_before_it_is_killed(
 
     assert ended(patient) == -signal.SIGKILL
     assert said.read_text() == "TERM\n"
+
+
+async def test_what_a_process_tidies_up_with_is_not_ended_under_its_hands(
+    marker: Marker, tmp_path: Path
+) -> None:
+    tidied = shlex.quote(str(tmp_path / "tidied"))
+    script = f"trap 'sleep 0.3 && setsid touch {tidied}; exit' TERM; echo 1; while :; do :; done"
+    orderly = spawn(["sh", "-c", script], marker, session=True)
+    assert orderly.stdout
+    orderly.stdout.readline()
+
+    await sweep(marker, session=orderly.pid)
+
+    assert ended(orderly) == 0
+    assert (tmp_path / "tidied").exists()
 
 
 async def test_what_is_forked_during_a_sweep_is_swept_too(marker: Marker, tmp_path: Path) -> None:
@@ -404,7 +430,7 @@ async def test_a_flood_of_output_leaves_time_for_others(
     assert turns > 5
 
 
-async def test_fifty_runs_leave_no_process_task_descriptor_or_thread(
+async def test_fifty_runs_leave_no_process_task_or_descriptor(
     marker: Marker, capture: Capture, tmp_path: Path
 ) -> None:
     async def run() -> None:
@@ -422,8 +448,7 @@ async def test_fifty_runs_leave_no_process_task_descriptor_or_thread(
 
 def counts() -> tuple[int, ...]:
     ourselves = psutil.Process()
-    tasks = len(asyncio.all_tasks())
-    return tasks, ourselves.num_fds(), len(ourselves.children()), ourselves.num_threads()
+    return len(asyncio.all_tasks()), ourselves.num_fds(), len(ourselves.children())
 
 
 @pytest.mark.parametrize("until_exit", [exit_of, polled_exit_of])

@@ -1,5 +1,6 @@
 """What the command line asks of the user's repository."""
 
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,6 +46,24 @@ class Repository:
         held = set(listed.split("\0"))
         return {path for path in paths if plain(path) not in held}
 
+    def leaving(self, commit: str, paths: Sequence[str]) -> set[str]:
+        """Those of `paths` that lead out of the repository through a symlink of `commit`."""
+        ways = {path: _prefixes(plain(path)) for path in paths}
+        outside = self._links_outside(
+            commit, sorted({step for way in ways.values() for step in way})
+        )
+        return {path for path, way in ways.items() if outside.intersection(way)}
+
+    def _links_outside(self, commit: str, paths: Sequence[str]) -> set[str]:
+        if not paths:
+            return set()
+        listed = run_git(self.top, "ls-tree", "-z", commit, "--", *paths).split("\0")
+        links = [line.partition("\t")[2] for line in listed if line.startswith("120000 ")]
+        return {link for link in links if _leads_out(link, self._target(commit, link))}
+
+    def _target(self, commit: str, link: str) -> str:
+        return run_git(self.top, "cat-file", "blob", f"{commit}:{link}")
+
     def uncommitted(self) -> int:
         """How many paths differ from what is committed, new ones included."""
         return len(run_git(self.top, "status", "--porcelain").splitlines())
@@ -72,3 +91,14 @@ class Repository:
                 f"{branch} conflicts with what is checked out, in {', '.join(filter(None, files))};"
                 f" nothing was changed; `git merge {branch}` lets you resolve it by hand"
             ) from error
+
+
+def _prefixes(path: str) -> list[str]:
+    """`a/b/c` as `a`, `a/b`, `a/b/c`."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _leads_out(link: str, target: str) -> bool:
+    place = posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
+    return place == ".." or place.startswith(("../", "/"))

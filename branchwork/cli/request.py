@@ -1,7 +1,7 @@
 """From a plan file and options to a request, refused here if it cannot run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,18 +56,32 @@ def with_agents(plan: Plan, options: Sequence[str], top: Path | None) -> Plan:
 
 
 def base_problems(plan: Plan, repository: Repository, base: str) -> list[Problem]:
-    """Paths that steps require, nobody creates, and `base` does not hold."""
+    """Paths that steps require and nobody has, and paths that a symlink of `base` leads out."""
     missing = repository.missing(base, [path for _, path in plan.graph.from_base])
+    written = [path for step in plan.steps for path in (*step.creates, *step.requires)]
+    leaving = repository.leaving(base, written)
     return [
-        Problem(
-            ("steps", index, "requires", position),
-            f"step {step.id!r} requires {path!r}, which no step creates and the base"
-            f" {base[:10]} does not hold",
-        )
+        Problem(("steps", index, field, position), text)
         for index, step in enumerate(plan.steps)
-        for position, path in enumerate(step.requires)
-        if path in missing and (step.id, path) in plan.graph.from_base
+        for field, paths, wanting in (
+            ("requires", step.requires, missing - leaving),
+            ("creates", step.creates, set[str]()),
+        )
+        for position, path in enumerate(paths)
+        for text in _wrong(step.id, path, base, missing=wanting, leaving=leaving)
     ]
+
+
+def _wrong(
+    step: str, path: str, base: str, *, missing: Container[str], leaving: Container[str]
+) -> Iterator[str]:
+    if path in leaving:
+        yield f"{path!r} leaves the repository through a symbolic link of the base {base[:10]}"
+    if path in missing:
+        yield (
+            f"step {step!r} requires {path!r}, which no step creates and the base"
+            f" {base[:10]} does not hold"
+        )
 
 
 def _params(plan: Plan, options: Sequence[str]) -> dict[str, Any]:
