@@ -119,23 +119,28 @@ class Attempt:
 
     async def _closed(self, base: str, agent_end: AgentEnd | None) -> AttemptEnd:
         """The end, once the work is kept; None is the end of an agent that was cancelled."""
-        end = await self._around.blocking(self._close, base, agent_end)
-        if agent_end is None and self._around.is_stopping():
-            raise asyncio.CancelledError
-        if agent_end and self._is_passing(agent_end):
+        passing = self._is_passing(agent_end)
+        end = await self._around.blocking(self._close, base, agent_end, is_last=not passing)
+        if passing and agent_end:
             raise ApplicationError(agent_end.text, type=agent_end.name)
-        await self._around.blocking(self._place.record, base, end)
+        if passing:
+            raise asyncio.CancelledError
         return end
 
-    def _close(self, base: str, agent_end: AgentEnd | None) -> AttemptEnd:
+    def _close(self, base: str, agent_end: AgentEnd | None, *, is_last: bool) -> AttemptEnd:
+        """Blocking: keep, judge, publish. Only the last try of an attempt leaves its end behind."""
         kept = self._place.keep(base, self._started_at)
         end = self._judged(base, kept, agent_end)
         self._place.publish(base, kept, succeeded=end.outcome is Outcome.SUCCEEDED)
+        if is_last:
+            self._place.record(base, end)
         self._holds_work = False
         return end
 
-    def _is_passing(self, agent_end: AgentEnd) -> bool:
-        """Whether Temporal shall try again: as long as the step's own time lasts."""
+    def _is_passing(self, agent_end: AgentEnd | None) -> bool:
+        """Whether Temporal shall try this attempt again: as long as the step's own time lasts."""
+        if agent_end is None:
+            return self._around.is_stopping()
         waited = datetime.now(UTC) - self._around.first_scheduled_at
         return agent_end.transient and waited < self._request.step.timeout
 

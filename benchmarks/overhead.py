@@ -134,7 +134,7 @@ def bare_script(repository: Path, folder: Path, case: Case, turn: int) -> None:
 def bare_step(
     repository: Path, worktree: Path, base: str, command: str, key: tuple[int, int]
 ) -> str:
-    git(repository, "worktree", "add", "--detach", str(worktree), base)
+    insist(repository, "worktree", "add", "--detach", str(worktree), base)
     environment = {**os.environ, "BRANCHWORK_STEP": f"s{key[1]}"}
     subprocess.run(["/bin/sh", "-e", "-c", command], cwd=worktree, check=True, env=environment)
     git(worktree, "add", "-A")
@@ -142,8 +142,19 @@ def bare_step(
         git(worktree, "commit", "-q", "-m", f"step {key[1]}")
     result = git(worktree, "rev-parse", "HEAD")
     git(repository, "update-ref", f"refs/bare/{key[0]}-{time.time_ns()}/{key[1]}", result)
-    git(repository, "worktree", "remove", "--force", str(worktree))
+    insist(repository, "worktree", "remove", "--force", str(worktree))
     return result
+
+
+def insist(repository: Path, *arguments: str) -> None:
+    """Worktrees added and removed at once make each other fail now and then."""
+    for _ in range(20):
+        try:
+            git(repository, *arguments)
+        except subprocess.CalledProcessError:
+            continue
+        return
+    raise SystemExit(f"git {' '.join(arguments)} failed 20 times")
 
 
 def timed(call: Callable[[], object]) -> float:
