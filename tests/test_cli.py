@@ -360,6 +360,23 @@ def test_doctor_finds_everything_in_order_while_server_and_worker_run(commands: 
     assert "error" not in levels.values()
 
 
+def test_a_worker_in_the_foreground_serves_the_embedded_server_until_it_is_told_to_stop(
+    commands: Commands,
+) -> None:
+    commands("up")
+
+    process = commands.start("worker", "--slots", "3")
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.terminate()
+    _, rest = process.communicate(timeout=30)
+
+    address = commands.json("up")["address"]
+    assert f"serving runs at {address} with 3 slots" in first
+    assert "stopped" in rest
+    assert process.returncode == 0
+
+
 def test_a_reader_that_goes_away_is_no_error(commands: Commands) -> None:
     reading, writing = os.pipe()
     os.close(reading)

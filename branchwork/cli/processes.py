@@ -101,10 +101,10 @@ def output_of(*command: str) -> str | None:
     return done.stdout.strip()
 
 
-def become_worker(slots: int | None) -> NoReturn:
+def become_worker(slots: int | None, changes: Mapping[str, str]) -> NoReturn:
     """Replace this process, so that signals reach the worker itself."""
     options = ["--slots", str(slots)] if slots else []
-    os.execv(sys.executable, [*WORKER, *options])  # noqa: S606  # nothing for a shell to do
+    os.execve(sys.executable, [*WORKER, *options], _environment(changes))  # noqa: S606  # our own program
 
 
 def start_detached(

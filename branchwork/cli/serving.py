@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from branchwork.cli.doctor import diagnose
-from branchwork.cli.embedded import stop_all
+from branchwork.cli.embedded import server_state, stop_all
 from branchwork.cli.processes import become_worker
 from branchwork.cli.registry import add
 from branchwork.cli.running import JsonOption
@@ -44,7 +44,10 @@ def worker(
     ] = None,
 ) -> int:
     """Serve runs in the foreground, until it is told to stop."""
-    become_worker(slots)
+    settings = session().settings
+    embedded = None if settings.configured else server_state(settings)
+    # It may have had to take another port than the one it is looked for at.
+    become_worker(slots, {"TEMPORAL_ADDRESS": embedded.address} if embedded else {})
 
 
 def doctor(*, json: JsonOption = False) -> int:
