@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from temporalio.exceptions import ApplicationError
 
-from activities.agents.base import Agent, AgentEnd, AgentWork
+from activities.agents.base import Agent, AgentEnd, AgentWork, marker_of
 from activities.blocking import Blocking, shielded
 from activities.keeping import Kept, judge_paths
 from activities.metrics import Metrics
@@ -41,8 +41,8 @@ class Surroundings:
     metrics: Metrics
     first_scheduled_at: datetime
     """When Temporal scheduled this attempt's first try."""
-    is_stopping: Callable[[], bool]
-    """Whether a cancel means that the worker stops, not that the step shall end."""
+    cancel_is_wanted: Callable[[], bool]
+    """Whether a cancel means that the step shall end; if not, another try goes on."""
 
 
 class Attempt:
@@ -67,12 +67,12 @@ class Attempt:
             async with self._worktree() as base:
                 return await self._work_in(base)
         except asyncio.CancelledError as error:
-            if self._around.is_stopping():
-                raise ApplicationError(
-                    "the worker stopped while the step ran; another try follows",
-                    type="WorkerShutdown",
-                ) from error
-            return self._end(Outcome.CANCELLED, "Cancelled")
+            if self._around.cancel_is_wanted():
+                return self._end(Outcome.CANCELLED, "Cancelled")
+            raise ApplicationError(
+                "the worker stopped while the step ran; another try follows",
+                type="WorkerShutdown",
+            ) from error
 
     @asynccontextmanager
     async def _worktree(self) -> AsyncIterator[str]:
@@ -92,10 +92,11 @@ class Attempt:
                 await self._remove()
 
     async def _recover(self) -> None:
-        """End and keep what a worker left here when it died."""
+        """End and keep what a worker left here when it died, in this attempt or the one before."""
         self._holds_work = True
-        await sweep({"BRANCHWORK_RUN": self._request.run, "BRANCHWORK_STEP": self._request.step.id})
-        await self._around.blocking(self._place.keep_leftover, self._started_at)
+        if left := await self._around.blocking(self._place.last):
+            await sweep(marker_of(left.folder))
+            await self._around.blocking(left.keep_leftover, self._started_at)
         self._holds_work = False
 
     async def _remove(self) -> None:
@@ -108,6 +109,7 @@ class Attempt:
 
     async def _work_in(self, base: str) -> AttemptEnd:
         work = self._agent_work()
+        await self._around.blocking(self._place.record, base, began=True)
         self._holds_work = True
         self._around.heart.phase("agent")
         try:
@@ -140,7 +142,7 @@ class Attempt:
     def _is_passing(self, agent_end: AgentEnd | None) -> bool:
         """Whether Temporal shall try this attempt again: as long as the step's own time lasts."""
         if agent_end is None:
-            return self._around.is_stopping()
+            return not self._around.cancel_is_wanted()
         waited = datetime.now(UTC) - self._around.first_scheduled_at
         return agent_end.transient and waited < self._request.step.timeout
 

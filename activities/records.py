@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from branchwork.contract import AttemptEnd
+from branchwork.contract import AttemptEnd, AttemptRequest
 from branchwork.models import Message
 
 
@@ -13,8 +13,11 @@ class Record(Message):
     workflow_run: str
     """Temporal's run id: a reset, or an id used again, must not find the old end."""
     host: str
+    request: AttemptRequest
     base: str | None = None
     """Commit of its worktree."""
+    began: bool = False
+    """Whether an agent may have worked in the worktree: then it holds work to keep."""
     end: AttemptEnd | None = None
 
 
@@ -24,6 +27,13 @@ def read_record(folder: Path) -> Record | None:
         return Record.model_validate_json((folder / "record.json").read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def last_record(attempts: Path) -> Record | None:
+    """Of the newest attempt of a step that left one; `attempts` is the folder of all."""
+    numbers = [path for path in attempts.glob("*") if path.name.isdecimal()]
+    newest_first = sorted(numbers, key=lambda path: int(path.name), reverse=True)
+    return next(filter(None, map(read_record, newest_first)), None)
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -10,6 +10,7 @@ from activities.attempt import Attempt, Surroundings
 from activities.blocking import Blocking
 from activities.errors import git_faults_named
 from activities.metrics import Metrics
+from activities.owning import owned
 from activities.pulse import beating
 from activities.workplace import Workplace
 from activities.worktrees import empty_trash
@@ -75,13 +76,16 @@ class StepActivities:
                 heart=heart,
                 metrics=self._metrics,
                 first_scheduled_at=info.scheduled_time,
-                is_stopping=_is_stopping,
+                cancel_is_wanted=_cancel_is_wanted,
             )
             with git_faults_named():
-                return await Attempt(request, place, around).run()
+                async with owned(self._state.attempts(request.run, request.step.id)):
+                    return await Attempt(request, place, around).run()
 
 
-def _is_stopping() -> bool:
-    """A worker that shuts down is no cancel of the step: another one shall go on."""
+def _cancel_is_wanted() -> bool:
+    """Whether the step shall end. Any other cancel (this worker stops, or was taken for
+    lost) only ends this try: another one goes on.
+    """
     details = activity.cancellation_details()
-    return bool(details and (details.worker_shutdown or details.paused or details.reset))
+    return bool(details and details.cancel_requested)

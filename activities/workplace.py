@@ -9,7 +9,7 @@ from pathlib import Path
 
 from activities.keeping import Kept, keep_work
 from activities.merges import Side, merge_sides
-from activities.records import Record, read_record, write_record
+from activities.records import Record, last_record, read_record, write_record
 from activities.revisions import RefChange, RefTaken, publish_refs, publish_work
 from activities.worktrees import add_worktree, remove_worktree
 from branchwork.contract import AttemptEnd, AttemptRequest
@@ -22,7 +22,7 @@ class Workplace:
     ) -> None:
         self._request = request
         self._state = state
-        self._new_record = Record(workflow_run=workflow_run, host=host)
+        self._new_record = Record(workflow_run=workflow_run, host=host, request=request)
         self.repository = Path(request.repository)
         self.worktree = state.worktree(request.run, request.step.id)
         self.folder = state.attempt(request.run, request.step.id, request.attempt)
@@ -42,8 +42,9 @@ class Workplace:
         add_worktree(self.repository, self.worktree, base)
         return base
 
-    def record(self, base: str, end: AttemptEnd | None = None) -> None:
-        write_record(self.folder, self._new_record.model_copy(update={"base": base, "end": end}))
+    def record(self, base: str, end: AttemptEnd | None = None, *, began: bool = False) -> None:
+        update = {"base": base, "end": end, "began": began or end is not None}
+        write_record(self.folder, self._new_record.model_copy(update=update))
 
     def keep(self, base: str, when: datetime) -> Kept:
         """Commit what stands in the worktree; on no ref yet."""
@@ -75,12 +76,16 @@ class Workplace:
         except RefTaken as taken:
             publish_refs(self.repository, [RefChange(ref, commit, taken.found)])
 
+    def last(self) -> "Workplace | None":
+        """Of the step's last attempt that was here; this one, or one before it."""
+        record = last_record(self._state.attempts(self._request.run, self._request.step.id))
+        return recorded(record, self._state) if record else None
+
     def keep_leftover(self, now: datetime) -> None:
-        """Keep, then remove, what an earlier try left here when its worker died."""
+        """Keep, then remove, what this attempt left here when its worker died."""
         known = read_record(self.folder)
-        base = known.base if known and known.base else self._request.base
-        kept = self.keep(base, now)
-        self.publish(base, kept, succeeded=False)
+        if known and known.base and known.began:
+            self.publish(known.base, self.keep(known.base, now), succeeded=False)
         self.remove()
 
     def remove(self) -> None:
@@ -89,6 +94,11 @@ class Workplace:
         with suppress(OSError):
             # Others of the run may still be there; the last one takes the folder along.
             self.worktree.parent.rmdir()
+
+
+def recorded(record: Record, state: StateFolder) -> Workplace:
+    """Where the recorded attempt worked."""
+    return Workplace(record.request, state, host=record.host, workflow_run=record.workflow_run)
 
 
 def _message(request: AttemptRequest) -> str:

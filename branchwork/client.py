@@ -152,6 +152,13 @@ class Branchwork:
                 return
             await asyncio.sleep(interval_seconds)
 
+    async def is_over(self, run: str) -> bool:
+        """Whether the run has ended. False for one that this server does not know."""
+        try:
+            return await self._running(run) is None
+        except NoSuchRunError:
+            return False
+
     async def cancel(self, run: str, reason: str = "cancelled by request") -> None:
         """Ask the run to end. Does nothing to one that has ended."""
         handle = await self._running(run)

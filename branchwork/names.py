@@ -76,15 +76,23 @@ class StateFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def attempts(self, run: str, step: str) -> Path:
+        return self.root / "runs" / run / step
+
     def attempt(self, run: str, step: str, attempt: int) -> Path:
         """Record, log, prompt, parameters and output of one attempt."""
-        return self.root / "runs" / run / step / str(attempt)
+        return self.attempts(run, step) / str(attempt)
 
     def log(self, run: str, step: str, attempt: int) -> Path:
         return self.attempt(run, step, attempt) / "output.log"
 
+    @property
+    def worktrees(self) -> Path:
+        """A folder a run, in it one a step."""
+        return self.root / "worktrees"
+
     def worktree(self, run: str, step: str) -> Path:
-        return self.root / "worktrees" / run / step
+        return self.worktrees / run / step
 
     @property
     def trash(self) -> Path:

@@ -10,9 +10,11 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.blocking import Blocking
+from activities.janitor import Janitor
 from activities.metrics import Metrics
 from activities.runs import RunActivities
 from activities.steps import StepActivities
+from branchwork.client import Branchwork
 from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder
 from worker.sandbox import sandboxed
 from workflows.run_plan import RunPlan
@@ -36,6 +38,7 @@ class BranchworkWorker:
     ) -> None:
         self._blocking = Blocking(slots + 4)
         self._steps = StepActivities(state, host, environ, self._blocking, Metrics(meters))
+        self._janitor = Janitor(state, self._blocking, Branchwork(client).is_over)
         self._workers = (
             self._run_worker(client, RunActivities(self._blocking)),
             self._step_worker(client, self._steps, slots),
@@ -48,7 +51,9 @@ class BranchworkWorker:
             self._steps.empty_trash()
             for worker in self._workers:
                 await stack.enter_async_context(worker)
+            tidying = asyncio.create_task(self._janitor.tidy_for_ever())
             await until.wait()
+            tidying.cancel()
 
     def _run_worker(self, client: Client, runs: RunActivities) -> Worker:
         return Worker(

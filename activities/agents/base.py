@@ -6,6 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+PROMPT_FILE = "prompt.txt"
+
+
+def marker_of(folder: Path) -> Mapping[str, str]:
+    """Of the attempt whose own folder that is.
+
+    A path, and not run, step and attempt: those may be the same on another server.
+    """
+    return {"BRANCHWORK_PROMPT_FILE": str(folder / PROMPT_FILE)}
+
 
 @dataclass(frozen=True)
 class AgentWork:
@@ -35,11 +45,7 @@ class AgentWork:
     @property
     def marker(self) -> Mapping[str, str]:
         """What all its processes have in their environment, and no others."""
-        return {
-            "BRANCHWORK_RUN": self.run,
-            "BRANCHWORK_STEP": self.step,
-            "BRANCHWORK_ATTEMPT": str(self.attempt),
-        }
+        return marker_of(self.folder)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from activities.agents.base import AgentEnd, AgentWork
+from activities.agents.base import PROMPT_FILE, AgentEnd, AgentWork
 from activities.blocking import to_its_end
 from activities.lines import Capture, LogFile, Secrets
 from activities.process import CannotStartError, Program, running
@@ -99,14 +99,14 @@ class CommandAgent:
             for name, value in work.environment.items()
         }
         # There is no terminal, but programs that ask for its kind fail when there is no answer.
-        return {**handed_on, "TERM": "dumb", **named, **_told(work), **files.told()}
+        return {**handed_on, "TERM": "dumb", **named, **_told(work), **files.told(), **work.marker}
 
 
 class _Files:
     """What an agent reads and writes beside its worktree; only its owner may look."""
 
     def __init__(self, folder: Path) -> None:
-        self.prompt = folder / "prompt.txt"
+        self.prompt = folder / PROMPT_FILE
         self.params = folder / "params.json"
         self.needs = folder / "needs.json"
         self.output = folder / "output.json"
@@ -124,7 +124,6 @@ class _Files:
 
     def told(self) -> dict[str, str]:
         return {
-            "BRANCHWORK_PROMPT_FILE": str(self.prompt),
             "BRANCHWORK_PARAMS": str(self.params),
             "BRANCHWORK_NEEDS": str(self.needs),
             "BRANCHWORK_OUTPUT": str(self.output),
@@ -198,9 +197,11 @@ def _is_handed_on(name: str) -> bool:
 
 def _told(work: AgentWork) -> dict[str, str]:
     return {
-        **work.marker,
+        "BRANCHWORK_RUN": work.run,
+        "BRANCHWORK_STEP": work.step,
         "BRANCHWORK_AGENT": work.agent,
         "BRANCHWORK_ACTION": work.action,
+        "BRANCHWORK_ATTEMPT": str(work.attempt),
         "BRANCHWORK_CREATES": "\n".join(work.creates),
     }
 

@@ -1,0 +1,65 @@
+"""What attempts left on this host when their worker died, taken away once their run is over."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from activities.agents.base import marker_of
+from activities.blocking import Blocking
+from activities.owning import owned_if_free
+from activities.records import last_record
+from activities.sweeping import sweep
+from activities.workplace import recorded
+from branchwork.names import StateFolder
+
+INTERVAL_SECONDS = 30
+"""A run whose worker died ends, at the earliest, when its heartbeat times out."""
+
+_log = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Looks at worktrees that no attempt uses.
+
+    While a run goes on, the next try of the step recovers its own. One whose run
+    Temporal does not know is left alone: it may be another server's.
+    """
+
+    def __init__(
+        self,
+        state: StateFolder,
+        blocking: Blocking,
+        is_over: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        self._state = state
+        self._blocking = blocking
+        self._is_over = is_over
+
+    async def tidy_for_ever(self) -> None:
+        while True:
+            await self.tidy()
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def tidy(self) -> None:
+        """Fails for one worktree alone: the others are tidied, and it is tried again later."""
+        for worktree in sorted(self._state.worktrees.glob("*/*")):
+            run, step = worktree.parent.name, worktree.name
+            try:
+                if await self._is_over(run):
+                    await self._take_away(run, step)
+            except Exception:  # noqa: BLE001  # whatever it is, it stops neither worker nor janitor
+                _log.exception("the worktree %s of an ended run was not removed", worktree)
+
+    async def _take_away(self, run: str, step: str) -> None:
+        """End its processes, keep its work, and only then remove it."""
+        record = await self._blocking(last_record, self._state.attempts(run, step))
+        if record is None:
+            _log.warning("nothing is known of %s/%s; its worktree is left alone", run, step)
+            return
+        with owned_if_free(self._state.attempts(run, step)) as is_free:
+            if is_free:
+                place = recorded(record, self._state)
+                await sweep(marker_of(place.folder))
+                await self._blocking(place.keep_leftover, datetime.now(UTC))
+                _log.info("kept and removed what step %s of the ended run %s had left", step, run)

@@ -1,0 +1,50 @@
+"""One try at a time on a step, of all workers of this host.
+
+A worker that was stopped for longer than the heartbeat timeout comes back beside
+the try that took over from it; neither may touch the other's worktree.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+_LOOK_SECONDS = 0.2
+
+
+@asynccontextmanager
+async def owned(folder: Path) -> AsyncIterator[None]:
+    """Wait for the step whose attempts are in `folder`; a dead process gives it back."""
+    with _opened(folder) as descriptor:
+        while not _taken(descriptor):  # noqa: ASYNC110  # other processes set no event
+            await asyncio.sleep(_LOOK_SECONDS)
+        yield
+
+
+@contextmanager
+def owned_if_free(folder: Path) -> Iterator[bool]:
+    """Whether nobody works on that step, and nobody else can while the block lasts."""
+    with _opened(folder) as descriptor:
+        yield _taken(descriptor)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The folder itself: no file is left over. An open file of its own: threads and
+    # processes exclude each other alike.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,295 @@
+"""Every activity run twice has the effect of once; and what a dead worker left is not lost."""
+
+import asyncio
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.metrics import NoOpMeterProvider
+from temporalio.activity import ActivityCancellationDetails
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.agents.base import marker_of
+from activities.blocking import Blocking
+from activities.janitor import Janitor
+from activities.metrics import Metrics
+from activities.owning import owned, owned_if_free
+from activities.runs import RunActivities
+from activities.steps import StepActivities
+from activities.sweeping import marked_processes
+from activities.workplace import Workplace
+from branchwork.contract import AttemptEnd, AttemptRequest, BaseRequest, LandRequest, Need
+from branchwork.names import StateFolder
+from branchwork.plan import AgentSpec, Step
+from repositories import files_of, head_of, make_repository, refs_of, run_git, worktrees_of
+
+
+class Bench:
+    """Activities of one host, called without a server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = StateFolder(folder / "state")
+        self.repository = make_repository(folder / "repository")
+        self.blocking = Blocking(4)
+        self.runs = RunActivities(self.blocking)
+        environ = {"PATH": os.environ["PATH"]}
+        metrics = Metrics(NoOpMeterProvider())
+        self.steps = StepActivities(self.state, "here", environ, self.blocking, metrics)
+
+    def request(self, run: str, **fields: Any) -> AttemptRequest:
+        step = Step.model_validate({"id": "s", "run": run, **fields})
+        return AttemptRequest(
+            run="run-1",
+            repository=str(self.repository),
+            step=step,
+            agent=AgentSpec(run=run),
+            attempt=1,
+            base=head_of(self.repository),
+        )
+
+    def place(self, request: AttemptRequest) -> Workplace:
+        return Workplace(request, self.state, host="here", workflow_run="w")
+
+    def interrupted(self, files: dict[str, str]) -> AttemptRequest:
+        """What a worker leaves that dies while its agent writes `files`."""
+        request = self.request("echo new > new")
+        place = self.place(request)
+        place.record(place.make(), began=True)
+        for name, content in files.items():
+            (place.worktree / name).write_text(content)
+        return request
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def call(activity: Callable[..., Any], *arguments: Any, **info: Any) -> Any:
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(
+        environment.info, scheduled_time=datetime.now(UTC), workflow_run_id="w", **info
+    )
+    return await environment.run(activity, *arguments)
+
+
+async def test_resolving_the_base_twice_pins_it_once(bench: Bench) -> None:
+    request = BaseRequest(run="run-1", repository=str(bench.repository), revision="main")
+
+    first = await call(bench.runs.resolve_base, request)
+    second = await call(bench.runs.resolve_base, request)
+
+    assert first == second
+    assert refs_of(bench.repository) == {"refs/branchwork/run-1/base": first.commit}
+
+
+async def test_landing_twice_finds_its_own_merge(bench: Bench) -> None:
+    base = head_of(bench.repository)
+    ends = [
+        await call(bench.steps.run_step, bench.request(f"echo {name} > {name}", id=name))
+        for name in ("a", "b")
+    ]
+    leaves = tuple(Need(step=name, commit=end.result) for name, end in zip("ab", ends, strict=True))
+    request = LandRequest(run="run-1", repository=str(bench.repository), base=base, leaves=leaves)
+
+    first = await call(bench.runs.land_run, request)
+    second = await call(bench.runs.land_run, request)
+
+    assert first == second
+    assert head_of(bench.repository, first.branch) == first.commit
+
+
+async def test_an_attempt_that_has_ended_is_not_run_again(bench: Bench, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    request = bench.request(f"echo x >> {ledger}; echo made > made", creates=["made"])
+
+    first = await call(bench.steps.run_step, request)
+    second = await call(bench.steps.run_step, request)
+
+    assert first == second
+    assert first.outcome == "succeeded"
+    assert ledger.read_text() == "x\n"
+
+
+async def test_an_attempt_of_another_execution_of_the_run_is_run_anew(
+    bench: Bench, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    request = bench.request(f"echo x >> {ledger}; cp {ledger} made")
+
+    await call(bench.steps.run_step, request)
+    second = await call(bench.steps.run_step, request.model_copy(update={"run": "run-1"}))
+    reset = ActivityEnvironment()
+    reset.info = dataclasses.replace(
+        reset.info, scheduled_time=datetime.now(UTC), workflow_run_id="other"
+    )
+    third = await reset.run(bench.steps.run_step, request)
+
+    assert files_of(bench.repository, second.result)["made"] == "x"
+    assert files_of(bench.repository, third.result)["made"] == "x\nx"
+    assert refs_of(bench.repository)["refs/branchwork/run-1/steps/s"] == third.result
+
+
+async def test_a_second_try_keeps_what_the_interrupted_one_wrote_and_starts_clean(
+    bench: Bench,
+) -> None:
+    request = bench.interrupted({"half": "half\n"})
+
+    end: AttemptEnd = await call(bench.steps.run_step, request)
+
+    refs = refs_of(bench.repository, "refs/branchwork/run-1/attempts")
+    kept = [files_of(bench.repository, commit) for commit in refs.values()]
+    assert end.outcome == "succeeded"
+    assert "half" not in files_of(bench.repository, str(end.result))
+    assert any(files.get("half") == "half" for files in kept)
+    assert worktrees_of(bench.repository) == []
+
+
+async def test_a_second_try_ends_the_agent_that_the_dead_worker_left(bench: Bench) -> None:
+    request = bench.interrupted({})
+    orphan = subprocess.Popen(
+        ["sleep", "300"],
+        env={**os.environ, **marker_of(bench.place(request).folder)},
+        start_new_session=True,
+    )
+
+    await call(bench.steps.run_step, request)
+
+    assert orphan.wait(10) < 0
+
+
+async def test_a_worktree_that_no_agent_entered_is_made_anew_and_keeps_nothing(
+    bench: Bench,
+) -> None:
+    request = bench.request("echo new > new")
+    place = bench.place(request)
+    place.record(place.make())
+    (place.worktree / "README").unlink()
+
+    end = await call(bench.steps.run_step, request)
+
+    assert end.outcome == "succeeded"
+    assert end.changed == ("new",)
+    assert list(refs_of(bench.repository, "refs/branchwork/run-1/attempts").values()) == [
+        end.result
+    ]
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        ActivityCancellationDetails(worker_shutdown=True),
+        ActivityCancellationDetails(timed_out=True),
+        ActivityCancellationDetails(not_found=True),
+        ActivityCancellationDetails(paused=True),
+    ],
+)
+async def test_a_try_that_is_cut_off_keeps_its_work_and_leaves_the_end_to_the_next(
+    bench: Bench, details: ActivityCancellationDetails
+) -> None:
+    request = bench.request("echo half > half; sleep 300")
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(
+        environment.info, scheduled_time=datetime.now(UTC), workflow_run_id="w"
+    )
+    running = asyncio.ensure_future(environment.run(bench.steps.run_step, request))
+    half = bench.place(request).worktree / "half"
+    while not half.exists():
+        await asyncio.sleep(0.05)
+
+    environment.cancel(details)
+    with pytest.raises(ApplicationError, match="another try follows") as error:
+        await running
+
+    kept = refs_of(bench.repository)["refs/branchwork/run-1/attempts/s/1"]
+    assert error.value.type == "WorkerShutdown"
+    assert files_of(bench.repository, kept)["half"] == "half"
+    assert bench.place(request).known_end() is None
+    assert marked_processes(marker_of(bench.place(request).folder)) == []
+
+
+async def test_two_tries_of_one_step_never_work_at_once(bench: Bench, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    request = bench.request(f"echo in >> {ledger}; sleep 0.5; echo out >> {ledger}")
+
+    ends = await asyncio.gather(*(call(bench.steps.run_step, request) for _ in range(3)))
+
+    assert ledger.read_text() == "in\nout\n"
+    assert ends[0] == ends[1] == ends[2]
+
+
+async def test_a_step_is_given_back_by_a_process_that_dies(tmp_path: Path) -> None:
+    script = (
+        "import fcntl, os, sys, time; d = os.open(sys.argv[1], os.O_RDONLY);"
+        "fcntl.flock(d, fcntl.LOCK_EX); print('has it', flush=True); time.sleep(300)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    other.stdout.readline()
+
+    with owned_if_free(tmp_path) as is_free:
+        before = is_free
+    other.kill()
+    other.communicate()
+    async with asyncio.timeout(5), owned(tmp_path):
+        with owned_if_free(tmp_path) as is_free:
+            within = is_free
+
+    assert (before, within) == (False, False)
+
+
+def janitor_of(bench: Bench, *over: str) -> Janitor:
+    async def is_over(run: str) -> bool:
+        return run in over
+
+    return Janitor(bench.state, bench.blocking, is_over)
+
+
+async def test_what_an_ended_run_left_is_kept_and_then_removed(bench: Bench) -> None:
+    bench.interrupted({"half": "half\n"})
+
+    await janitor_of(bench, "run-1").tidy()
+
+    kept = refs_of(bench.repository)["refs/branchwork/run-1/attempts/s/1"]
+    assert files_of(bench.repository, kept)["half"] == "half"
+    assert worktrees_of(bench.repository) == []
+    assert list(bench.state.worktrees.glob("*")) == []
+
+
+async def test_what_a_run_under_way_left_is_not_touched(bench: Bench) -> None:
+    request = bench.interrupted({"half": "half\n"})
+
+    await janitor_of(bench).tidy()
+
+    assert (bench.place(request).worktree / "half").read_text() == "half\n"
+
+
+async def test_what_an_attempt_still_uses_is_not_touched(bench: Bench) -> None:
+    request = bench.interrupted({"half": "half\n"})
+
+    async with owned(bench.state.attempts("run-1", "s")):
+        await janitor_of(bench, "run-1").tidy()
+
+    assert (bench.place(request).worktree / "half").read_text() == "half\n"
+
+
+async def test_one_worktree_that_cannot_be_removed_does_not_stop_the_others(bench: Bench) -> None:
+    bench.interrupted({"half": "half\n"})
+    stranger = bench.state.worktree("another-run", "s")
+    stranger.mkdir(parents=True)
+    (stranger / "mine").write_text("mine")
+
+    await janitor_of(bench, "run-1", "another-run").tidy()
+
+    assert worktrees_of(bench.repository) == []
+    assert (stranger / "mine").read_text() == "mine"
+    assert run_git(bench.repository, "status", "--porcelain") == ""
