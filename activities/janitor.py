@@ -11,6 +11,7 @@ from activities.owning import owned_if_free
 from activities.records import last_record
 from activities.sweeping import sweep
 from activities.workplace import recorded
+from activities.worktrees import empty_trash
 from branchwork.names import StateFolder
 
 INTERVAL_SECONDS = 30
@@ -50,6 +51,7 @@ class Janitor:
                     await self._take_away(run, step)
             except Exception:  # noqa: BLE001  # whatever it is, it stops neither worker nor janitor
                 _log.exception("the worktree %s of an ended run was not removed", worktree)
+        await self._blocking(empty_trash, self._state.trash)
 
     async def _take_away(self, run: str, step: str) -> None:
         """End its processes, keep its work, and only then remove it."""

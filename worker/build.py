@@ -37,18 +37,17 @@ class BranchworkWorker:
         meters: MeterProvider,
     ) -> None:
         self._blocking = Blocking(slots + 4)
-        self._steps = StepActivities(state, host, environ, self._blocking, Metrics(meters))
+        steps = StepActivities(state, host, environ, self._blocking, Metrics(meters))
         self._janitor = Janitor(state, self._blocking, Branchwork(client).is_over)
         self._workers = (
             self._run_worker(client, RunActivities(self._blocking)),
-            self._step_worker(client, self._steps, slots),
+            self._step_worker(client, steps, slots),
         )
 
     async def serve(self, until: asyncio.Event) -> None:
         """Poll until told to stop, then let what runs end in order."""
         async with AsyncExitStack() as stack:
             stack.callback(self._blocking.close)
-            self._steps.empty_trash()
             for worker in self._workers:
                 await stack.enter_async_context(worker)
             tidying = asyncio.create_task(self._janitor.tidy_for_ever())

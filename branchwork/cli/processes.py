@@ -144,8 +144,13 @@ def is_alive(mark: ProcessMark) -> bool:
 
 
 def is_pid_alive(pid: int) -> bool:
-    """Whether any process of this number is there."""
-    return psutil.pid_exists(pid)
+    """Whether a process of this number runs; one that waits to be reaped does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
 
 
 async def end(mark: ProcessMark, patience_seconds: float) -> bool:
