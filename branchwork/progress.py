@@ -3,6 +3,7 @@
 Pure: it decides what is ready, stranded and succeeded; the workflow waits and acts.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -28,6 +29,8 @@ class Progress:
             step.id: StepReport(step=step.id, agent=step.agent_name, status=Status.WAITING)
             for step in plan.steps
         }
+        # Kept up to date: counting 2,000 steps at the end of each would be four million looks.
+        self._counts = Counter(report.status for report in self._reports.values())
 
     def __getitem__(self, step: str) -> StepReport:
         return self._reports[step]
@@ -111,9 +114,8 @@ class Progress:
 
     def counts(self) -> str:
         """`3 of 7 steps ended, 2 running`."""
-        ended = sum(map(self.has_ended, self._reports))
-        running = sum(report.status is Status.RUNNING for report in self.reports)
-        return f"{ended} of {len(self._reports)} steps ended, {running} running"
+        running = self._counts[Status.RUNNING]
+        return f"{self._counts[None]} of {len(self._reports)} steps ended, {running} running"
 
     def _is_ready(self, step: str) -> bool:
         return self._reports[step].status is Status.WAITING and all(
@@ -146,7 +148,10 @@ class Progress:
         self._change(step, outcome=Outcome.SKIPPED, status=None, reason=f"Skipped: {reason}")
 
     def _change(self, step: str, **changes: Any) -> None:
-        self._reports[step] = self._reports[step].model_copy(update=changes)
+        before = self._reports[step]
+        self._reports[step] = before.model_copy(update=changes)
+        self._counts[before.status] -= 1
+        self._counts[self._reports[step].status] += 1
 
 
 def verb(outcome: Outcome | None) -> str:

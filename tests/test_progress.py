@@ -66,6 +66,17 @@ def test_a_step_that_has_ended_stays_as_it_ended() -> None:
     assert progress["a"].status is None
 
 
+def test_counts_tell_what_has_ended_and_what_runs() -> None:
+    progress = progress_of({"a": "", "b": "a", "c": ""}, a=Outcome.FAILED)
+
+    progress.move("c", Status.RUNNING)
+    running = progress.counts()
+    progress.end("c", end(Outcome.SUCCEEDED))
+
+    assert running == "2 of 3 steps ended, 1 running"
+    assert progress.counts() == "3 of 3 steps ended, 0 running"
+
+
 def test_the_reason_of_a_run_names_what_failed_before_what_was_skipped() -> None:
     progress = progress_of({"x": "b", "b": ""}, b=Outcome.TIMED_OUT)
 
