@@ -84,8 +84,9 @@ class StepActivities:
 
 
 def _cancel_is_wanted() -> bool:
-    """Whether the step shall end. Any other cancel (this worker stops, or was taken for
-    lost) only ends this try: another one goes on.
+    """Whether the step shall end.
+
+    Any other cancel (this worker stops, or was taken for lost) ends this try alone.
     """
     details = activity.cancellation_details()
     return bool(details and details.cancel_requested)

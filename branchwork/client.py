@@ -38,6 +38,7 @@ from branchwork.contract import (
     RunRequest,
     StepCancel,
 )
+from branchwork.errors import NoSuchRunError, RefusedError, WorkerSilentError
 from branchwork.models import Message
 from branchwork.names import RUN_QUEUE, bad_run_id, new_run_id
 from branchwork.outcomes import RunReport, StepReport
@@ -54,18 +55,6 @@ MOST_REQUEST_BYTES = 1_500_000
 """Temporal refuses payloads over 2 MB."""
 
 _QUERY_SECONDS = 5
-
-
-class RefusedError(Exception):
-    """The request was wrong; the text says what to do."""
-
-
-class NoSuchRunError(RefusedError):
-    """There is no such run."""
-
-
-class WorkerSilentError(Exception):
-    """The run stands, but no worker is there to tell how."""
 
 
 class Branchwork:

@@ -104,7 +104,7 @@ class Pulse(Message):
 
     host: str
     phase: str
-    """worktree, agent, judging, keeping or removing."""
+    """worktree, agent, keeping or removing."""
     line: str = ""
     """The last line that the agent printed, cut to 200 characters."""
 

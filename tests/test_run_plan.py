@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 
-from branchwork.client import Branchwork, RefusedError
+from branchwork.client import Branchwork
 from branchwork.contract import RunRequest
+from branchwork.errors import RefusedError
 from branchwork.names import RUN_QUEUE, new_run_id
 from branchwork.outcomes import RunReport
 from scripted import Script, outcomes, plan_of, playing, reason, run, started, until

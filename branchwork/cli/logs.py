@@ -6,7 +6,8 @@ from pathlib import Path
 
 from branchwork.cli.session import Session
 from branchwork.cli.view import harmless
-from branchwork.client import Branchwork, RefusedError
+from branchwork.client import Branchwork
+from branchwork.errors import RefusedError
 from branchwork.outcomes import StepReport
 
 _PAUSE_SECONDS = 0.3

@@ -15,7 +15,7 @@ from branchwork.cli.request import base_problems, with_agents
 from branchwork.cli.running import AgentOption, JsonOption, RunArgument
 from branchwork.cli.session import Session, session
 from branchwork.cli.view import clock, step_table, summary, utc_now
-from branchwork.client import RefusedError
+from branchwork.errors import RefusedError
 from branchwork.findings import PlanFileError
 from branchwork.outcomes import RunReport
 from branchwork.plan import Plan

@@ -11,7 +11,7 @@ from branchwork.cli import looking, running, serving
 from branchwork.cli.connection import ServingError
 from branchwork.cli.leaving import leave
 from branchwork.cli.processes import GitRefusedError
-from branchwork.client import RefusedError, WorkerSilentError
+from branchwork.errors import RefusedError, WorkerSilentError
 from branchwork.findings import PlanFileError
 from branchwork.settings import SettingsError
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from branchwork.cli.processes import GitRefusedError, run_git, show_git
-from branchwork.client import RefusedError
+from branchwork.errors import RefusedError
 from branchwork.paths import plain
 
 

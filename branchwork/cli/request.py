@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from branchwork.cli.repository import Repository
-from branchwork.client import RefusedError
 from branchwork.contract import RunRequest
+from branchwork.errors import RefusedError
 from branchwork.findings import PlanFileError
 from branchwork.plan import Plan
 from branchwork.plan_file import LoadedPlan, load_plan

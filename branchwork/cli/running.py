@@ -12,7 +12,8 @@ from branchwork.cli.repository import Repository
 from branchwork.cli.request import Options, Prepared, prepare
 from branchwork.cli.session import Session, session
 from branchwork.cli.view import summary
-from branchwork.client import Branchwork, RefusedError
+from branchwork.client import Branchwork
+from branchwork.errors import RefusedError
 from branchwork.outcomes import Outcome, RunReport
 
 INTERRUPTED = 130
