@@ -92,11 +92,21 @@ class Attempt:
                 await self._remove()
 
     async def _recover(self) -> None:
-        """End and keep what a worker left here when it died, in this attempt or the one before."""
+        """End and keep what a worker left here when it died, in this attempt or the one before.
+
+        Raises, not to be retried, where nothing tells what it is: it may be unsaved work.
+        """
         self._holds_work = True
-        if left := await self._around.blocking(self._place.last):
-            await sweep(marker_of(left.folder))
-            await self._around.blocking(left.keep_leftover, self._started_at)
+        left = await self._around.blocking(self._place.last)
+        if left is None:
+            raise ApplicationError(
+                f"{self._place.worktree} holds something of which no record can be read; look"
+                " whether it is needed, and move it away",
+                type="WorktreeInUse",
+                non_retryable=True,
+            )
+        await sweep(marker_of(left.folder))
+        await self._around.blocking(left.keep_leftover, self._started_at)
         self._holds_work = False
 
     async def _remove(self) -> None:

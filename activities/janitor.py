@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from activities.agents.base import marker_of
 from activities.blocking import Blocking
@@ -36,6 +37,7 @@ class Janitor:
         self._state = state
         self._blocking = blocking
         self._is_over = is_over
+        self._complained: set[Path] = set()
 
     async def tidy_for_ever(self) -> None:
         while True:
@@ -44,20 +46,31 @@ class Janitor:
 
     async def tidy(self) -> None:
         """Fails for one worktree alone: the others are tidied, and it is tried again later."""
-        for worktree in sorted(self._state.worktrees.glob("*/*")):
-            run, step = worktree.parent.name, worktree.name
-            try:
-                if await self._is_over(run):
-                    await self._take_away(run, step)
-            except Exception:  # noqa: BLE001  # whatever it is, it stops neither worker nor janitor
-                _log.exception("the worktree %s of an ended run was not removed", worktree)
+        for folder in sorted(self._state.worktrees.glob("*")):
+            for worktree in sorted(folder.glob("[!.]*")):
+                await self._tidy(worktree)
         await self._blocking(empty_trash, self._state.trash)
+
+    async def _tidy(self, worktree: Path) -> None:
+        run, step = worktree.parent.name, worktree.name
+        try:
+            if await self._is_over(run):
+                await self._take_away(run, step)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it stops neither worker nor janitor
+            self._complain(worktree, f"was not removed: {error}")
+
+    def _complain(self, worktree: Path, what: str) -> None:
+        """Once for each: it is looked at every half minute."""
+        if worktree not in self._complained:
+            self._complained.add(worktree)
+            _log.warning("the worktree %s of an ended run %s", worktree, what)
 
     async def _take_away(self, run: str, step: str) -> None:
         """End its processes, keep its work, and only then remove it."""
         record = await self._blocking(last_record, self._state.attempts(run, step))
         if record is None:
-            _log.warning("nothing is known of %s/%s; its worktree is left alone", run, step)
+            worktree = self._state.worktree(run, step)
+            self._complain(worktree, "has no record that can be read, and is left alone")
             return
         with owned_if_free(self._state.attempts(run, step)) as is_free:
             if is_free:

@@ -31,14 +31,21 @@ class Beating:
 async def beating(host: str, send: Callable[[Pulse], None]) -> AsyncIterator[Beating]:
     """Sends every half second; a step that ends sooner costs no heartbeat."""
     heart = Beating(host)
-    beats = asyncio.create_task(_beat(heart, send))
-    try:
+    async with alive(lambda: send(heart.pulse)):
         yield heart
+
+
+@asynccontextmanager
+async def alive(send: Callable[[], None]) -> AsyncIterator[None]:
+    """Calls `send` every half second while the block lasts."""
+    beats = asyncio.create_task(_beat(send))
+    try:
+        yield
     finally:
         beats.cancel()
 
 
-async def _beat(heart: Beating, send: Callable[[Pulse], None]) -> None:
+async def _beat(send: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(INTERVAL_SECONDS)
-        send(heart.pulse)
+        send()

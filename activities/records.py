@@ -30,10 +30,14 @@ def read_record(folder: Path) -> Record | None:
 
 
 def last_record(attempts: Path) -> Record | None:
-    """Of the newest attempt of a step that left one; `attempts` is the folder of all."""
-    numbers = [path for path in attempts.glob("*") if path.name.isdecimal()]
-    newest_first = sorted(numbers, key=lambda path: int(path.name), reverse=True)
-    return next(filter(None, map(read_record, newest_first)), None)
+    """Of the newest attempt of a step that left one; `attempts` is the folder of all.
+
+    None also if that one cannot be read: an older one would tell of other work.
+    """
+    found = [path for path in attempts.glob("*/record.json") if path.parent.name.isdecimal()]
+    if not found:
+        return None
+    return read_record(max(found, key=lambda path: int(path.parent.name)).parent)
 
 
 def write_record(folder: Path, record: Record) -> None:

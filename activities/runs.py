@@ -9,7 +9,14 @@ from activities.blocking import Blocking
 from activities.errors import git_faults_named
 from activities.landing import land
 from activities.merges import Side
-from activities.revisions import leaving_symlinks, missing_paths, publish_ref, resolve_commit
+from activities.pulse import alive
+from activities.revisions import (
+    leaving_symlinks,
+    missing_paths,
+    publish_ref,
+    read_refs,
+    resolve_commit,
+)
 from branchwork.contract import LAND_RUN, RESOLVE_BASE, Base, BaseRequest, Landing, LandRequest
 from branchwork.names import base_ref
 
@@ -26,8 +33,9 @@ class RunActivities:
 
         Raises, not to be retried, what makes the plan impossible on this base.
         """
-        with git_faults_named():
-            return await self._blocking(_pin_base, request)
+        async with alive(activity.heartbeat):
+            with git_faults_named():
+                return await self._blocking(_pin_base, request)
 
     @activity.defn(name=LAND_RUN)
     async def land_run(self, request: LandRequest) -> Landing:
@@ -35,16 +43,20 @@ class RunActivities:
 
         Raises `Conflict`, not to be retried, naming the files and the steps.
         """
-        with git_faults_named():
-            return await self._blocking(_land, request)
+        async with alive(activity.heartbeat):
+            with git_faults_named():
+                return await self._blocking(_land, request)
 
 
 def _pin_base(request: BaseRequest) -> Base:
     repository = Path(request.repository)
-    commit = resolve_commit(repository, request.revision)
+    pin = base_ref(request.run)
+    # The branch may have moved since a first try pinned it.
+    pinned = read_refs(repository, [pin]).get(pin)
+    commit = pinned or resolve_commit(repository, request.revision)
     _refuse_missing(repository, commit, request.requires)
     _refuse_symlinks(repository, commit, request.creates)
-    publish_ref(repository, base_ref(request.run), commit, None)
+    publish_ref(repository, pin, commit, None)
     return Base(commit=commit)
 
 

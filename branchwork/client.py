@@ -153,11 +153,12 @@ class Branchwork:
         handle = await self._running(run)
         if handle is None:
             return
-        # Temporal's cancel can be lost when a step ends in the same moment; the signal is not.
-        await handle.cancel(reason=reason)
         try:
+            # Temporal's cancel can be lost when a step ends in the same moment; the signal is not.
+            await handle.cancel(reason=reason)
             await handle.signal(CANCEL_SIGNAL, CancelRequest(reason=reason))
         except RPCError as error:
+            # It ended meanwhile.
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
 
@@ -203,6 +204,10 @@ class Branchwork:
             )
         except WorkflowUpdateFailedError as error:
             raise RefusedError(str(error.cause)) from error
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise RefusedError(f"run {run} has ended") from error
+            raise
 
     async def _running(self, run: str) -> WorkflowHandle[Any, Any] | None:
         description = await self._describe(run)

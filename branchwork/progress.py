@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from branchwork.contract import AttemptEnd, Need
+from branchwork.models import Message
 from branchwork.outcomes import Outcome, RunReport, Status, StepReport
 from branchwork.plan import OnFailure, Plan, Step
 
@@ -18,6 +19,9 @@ _VERBS = {
     Outcome.CANCELLED: "was cancelled",
     Outcome.SKIPPED: "was skipped",
 }
+
+
+_SHORT_REASON = 200
 
 
 class Progress:
@@ -57,7 +61,7 @@ class Progress:
 
     def end(self, step: str, end: AttemptEnd) -> None:
         """`step` ended as its last attempt did; whoever waits for it in vain is skipped."""
-        fields = end.model_dump(exclude={"again"}, exclude_none=True)
+        fields = end.model_dump(exclude={"again", "started_at"}, exclude_none=True)
         self._change(step, **fields, status=None)
         self._strand(step)
 
@@ -79,7 +83,7 @@ class Progress:
     def leaves(self) -> tuple[Need, ...]:
         """What no other success builds on: merged, they hold all that succeeded."""
         return tuple(
-            self._handed_on(step)
+            self._handed_on(step).model_copy(update={"output": None})
             for step in self._reports
             if self._succeeded(step)
             and not any(map(self._succeeded, self._plan.graph.dependents[step]))
@@ -160,26 +164,30 @@ def verb(outcome: Outcome | None) -> str:
 
 
 def bounded(report: RunReport, most_bytes: int) -> RunReport:
-    """`report`, without its largest outputs and path lists if it would be too large to send.
+    """`report`, without its largest outputs, paths and reasons if it is too large to send.
 
-    What was left out is said in the step's reason; the commits still hold all of it.
+    What was left out of a step is said in its reason; the commits still hold all of it.
+    If that is not enough, no step is told of at all.
     """
-    size = len(report.model_dump_json())
+    size = _bytes(report)
     steps = list(report.steps)
-    largest = sorted(range(len(steps)), key=lambda index: _weight(steps[index]), reverse=True)
-    for index in largest:
+    weights = [_bytes(step) for step in steps]
+    for index in sorted(range(len(steps)), key=weights.__getitem__, reverse=True):
         if size <= most_bytes:
-            break
-        size -= _weight(steps[index])
+            return report.model_copy(update={"steps": tuple(steps)})
         steps[index] = _lightened(steps[index])
-    return report.model_copy(update={"steps": tuple(steps)})
-
-
-def _weight(step: StepReport) -> int:
-    return len(step.model_dump_json(include={"output", "changed"}))
+        size -= weights[index] - _bytes(steps[index])
+    lighter = report.model_copy(update={"steps": tuple(steps)})
+    return lighter if size <= most_bytes else report.model_copy(update={"steps": ()})
 
 
 def _lightened(step: StepReport) -> StepReport:
-    note = "output and changed paths left out: the run's report would be too large"
-    reason = f"{step.reason}; {note}" if step.reason else note
-    return step.model_copy(update={"output": None, "changed": (), "reason": reason})
+    reason = (step.reason or "")[:_SHORT_REASON]
+    if step.output is None and not step.changed and reason == (step.reason or ""):
+        return step
+    told = f"{reason} [more was left out: the run's report would be too large]".strip()
+    return step.model_copy(update={"output": None, "changed": (), "reason": told})
+
+
+def _bytes(model: Message) -> int:
+    return len(model.model_dump_json().encode())

@@ -44,6 +44,17 @@ def attempt_request(  # noqa: PLR0913  # the last three by name
     )
 
 
+def too_much(needs: tuple[Need, ...], most_bytes: int) -> str | None:
+    """What is wrong with outputs that together are too large to be handed on."""
+    size = sum(len(need.model_dump_json().encode()) for need in needs if need.output)
+    if size <= most_bytes:
+        return None
+    return (
+        f"the outputs of {len(needs)} steps take {size:,} bytes, and {most_bytes:,} can be handed"
+        " on; let them leave files in their worktrees instead"
+    )
+
+
 def land_request(
     run: str, request: RunRequest, *, base: str, leaves: tuple[Need, ...]
 ) -> LandRequest:

@@ -29,7 +29,6 @@ from worker.sandbox import sandboxed
 from workflows.run_plan import RunPlan
 
 BASE = "b" * 40
-ACTS = ("succeed", "fail", "fail_for_good", "time_out", "hang", "break", "slow")
 
 
 @dataclass
@@ -38,17 +37,22 @@ class Script:
 
     acts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base_fails: str | None = None
+    base_never_comes: bool = False
     landing_fails: str | None = None
     started: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     landed: list[LandRequest] = field(default_factory=list)
     most_at_once: int = 0
     running: int = 0
+    returned: dict[str, str] = field(default_factory=dict)
+    output: dict[str, Any] | None = None
     release: asyncio.Event = field(default_factory=asyncio.Event)
 
     @activity.defn(name="resolve_base")
     async def resolve_base(self, request: BaseRequest) -> Base:
         del request
+        if self.base_never_comes:
+            raise ApplicationError("busy", type="Locked")
         if self.base_fails:
             raise ApplicationError("no such base", type=self.base_fails, non_retryable=True)
         return Base(commit=BASE)
@@ -67,13 +71,25 @@ class Script:
         self.most_at_once = max(self.most_at_once, self.running)
         beats = asyncio.create_task(_beat())
         try:
-            return await self._play(request)
+            end = await self._play(request)
         except asyncio.CancelledError:
-            return _end(request, Outcome.CANCELLED, "Cancelled")
+            end = self._cancelled(request)
+        else:
+            self.returned[request.step.id] = str(end.outcome)
+            return end.model_copy(update={"output": self.output})
         finally:
             beats.cancel()
             self.running -= 1
             self.ended.append(request.step.id)
+        return end
+
+    def _cancelled(self, request: AttemptRequest) -> AttemptEnd:
+        match self.acts.get(request.step.id, ("succeed",))[0]:
+            case "hang_then_fail":
+                return _end(request, Outcome.FAILED, "AgentFailed: exit 1")
+            case "hang_then_stop":
+                raise ApplicationError("the worker stopped", type="WorkerShutdown")
+        return _end(request, Outcome.CANCELLED, "Cancelled")
 
     async def _play(self, request: AttemptRequest) -> AttemptEnd:
         acts = self.acts.get(request.step.id, ("succeed",))
@@ -86,10 +102,13 @@ class Script:
                 return _end(request, Outcome.TIMED_OUT, "TimedOut: no end after 1s")
             case "break":
                 raise ApplicationError("a.py is in conflict", type="Conflict", non_retryable=True)
-            case "hang":
+            case "hang" | "hang_then_fail" | "hang_then_stop":
                 await asyncio.Event().wait()
             case "slow":
                 await self.release.wait()
+            case "slow_fail":
+                await self.release.wait()
+                return _end(request, Outcome.FAILED, "AgentFailed: exit 3")
         return _end(request, Outcome.SUCCEEDED, None)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
 
@@ -144,6 +145,24 @@ def test_a_merge_that_conflicts_names_the_files_and_changes_nothing(commands: Co
     assert done.returncode == 2
     assert "conflicts with what is checked out, in README" in done.stderr
     assert state_of(commands.repository) == before
+    run_git(commands.repository, "reset", "--hard", "--quiet", "HEAD~1")
+
+
+def test_a_merge_that_the_user_is_in_the_middle_of_is_left_alone(commands: Commands) -> None:
+    plan = "plan: edit\nsteps:\n  - {id: edit, run: echo theirs > README}\n"
+    run = commands.json("run", commands.plan(plan))["run"]
+    (commands.repository / "README").write_text("mine\n")
+    run_git(commands.repository, "commit", "--quiet", "--message", "mine", "README")
+    with pytest.raises(CalledProcessError):
+        run_git(commands.repository, "merge", f"branchwork/{run}")
+    (commands.repository / "README").write_text("half resolved\n")
+
+    done = commands("merge", run)
+
+    assert done.returncode == 2
+    assert "is in the middle of another merge" in done.stderr
+    assert (commands.repository / "README").read_text() == "half resolved\n"
+    run_git(commands.repository, "merge", "--abort")
     run_git(commands.repository, "reset", "--hard", "--quiet", "HEAD~1")
 
 

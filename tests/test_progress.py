@@ -96,6 +96,20 @@ def test_a_report_too_large_to_send_loses_its_largest_outputs_and_says_so() -> N
     assert bounded(report, 40_000) == report
 
 
+def test_a_report_is_bounded_in_bytes_and_by_its_reasons_too() -> None:
+    steps = tuple(
+        StepReport(step=f"s{number}", agent="a", reason="ü" * 4000) for number in range(500)
+    )
+    report = RunReport(run="r", plan="p", started_at=NOW, steps=steps)
+
+    sent = bounded(report, 1_500_000)
+    tiny = bounded(report, 10_000)
+
+    assert len(sent.model_dump_json().encode()) <= 1_500_000
+    assert len(sent.steps) == 500
+    assert tiny.steps == ()
+
+
 def test_waits_grow_by_the_multiplier_up_to_the_maximum_jitter_included() -> None:
     retry = Retry.model_validate({"initial": "1s", "maximum": "10s", "multiplier": 2})
 

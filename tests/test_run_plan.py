@@ -55,12 +55,16 @@ async def test_a_step_starts_what_it_freed_without_waiting_for_its_siblings(clie
 async def test_no_more_than_max_parallel_run_at_once_and_others_fill_the_places(
     client: Client,
 ) -> None:
-    script = Script()
-    plan = plan_of({f"s{number}": "" for number in range(9)}, max_parallel=3)
+    names = [f"s{number}" for number in range(9)]
+    script = Script({name: ["slow"] for name in names})
+    plan = plan_of(dict.fromkeys(names, ""), max_parallel=3)
 
-    report = await run(client, plan, script)
+    async with started(client, plan, script) as (runs, run_id):
+        await until(lambda: script.running == 3)
+        script.release.set()
+        report = await runs.wait(run_id)
 
-    assert script.most_at_once <= 3
+    assert script.most_at_once == 3
     assert set(outcomes(report).values()) == {"succeeded"}
 
 
@@ -288,6 +292,86 @@ async def test_a_cancelled_step_strands_its_dependents_and_spares_its_siblings(
     assert step.outcome == "cancelled"
     assert outcomes(report) == {"a": "cancelled", "b": "succeeded", "c": "skipped"}
     assert reason(report, "c") == "Skipped: it needs 'a', which was cancelled"
+
+
+@pytest.mark.parametrize("act", ["hang_then_fail", "hang_then_stop"])
+async def test_a_cancelled_step_is_cancelled_however_its_attempt_ends(
+    client: Client, act: str
+) -> None:
+    script = Script({"a": [act], "b": ["slow"]})
+    retry = {"attempts": 3, "initial": "1s"}
+    plan = plan_of({"a": {"retry": retry}, "b": ""})
+
+    async with started(client, plan, script) as (runs, run_id):
+        await until(lambda: script.running == 2)
+        await runs.cancel_step(run_id, "a")
+        script.release.set()
+        report = await runs.wait(run_id)
+
+    assert outcomes(report) == {"a": "cancelled", "b": "succeeded"}
+    assert script.started.count("a") == 1
+
+
+async def test_what_a_step_returned_is_reported_even_if_a_sibling_failed_at_that_moment(
+    client: Client,
+) -> None:
+    names = [f"s{number:02}" for number in range(12)]
+    script = Script({**{name: ["slow"] for name in names}, "s03": ["slow_fail"]})
+
+    async with started(client, plan_of(dict.fromkeys(names, ""), max_parallel=12), script) as (
+        runs,
+        run_id,
+    ):
+        await until(lambda: script.running == 12)
+        script.release.set()
+        report = await runs.wait(run_id)
+
+    assert outcomes(report) == script.returned
+
+
+async def test_a_deadline_ends_a_run_whose_base_never_comes(client: Client) -> None:
+    script = Script(base_never_comes=True)
+
+    report = await run(client, plan_of({"a": ""}, deadline="2s"), script)
+
+    assert report.outcome == "timed_out"
+    assert outcomes(report) == {"a": "skipped"}
+
+
+async def test_temporals_own_cancel_ends_a_run_whose_base_never_comes(client: Client) -> None:
+    script = Script(base_never_comes=True)
+
+    async with started(client, plan_of({"a": ""}), script) as (runs, run_id):
+        await client.get_workflow_handle(run_id).cancel(reason="enough")
+        report = await runs.wait(run_id)
+
+    assert report.outcome == "cancelled"
+    assert report.reason == "Cancelled: enough"
+
+
+async def test_outputs_too_large_to_be_handed_on_fail_the_step_that_needs_them(
+    client: Client,
+) -> None:
+    names = [f"s{number:02}" for number in range(20)]
+    script = Script(output={"text": "x" * 60_000})
+    plan = plan_of({**dict.fromkeys(names, ""), "join": " ".join(names)}, max_parallel=20)
+
+    report = await run(client, plan, script)
+
+    assert outcomes(report)["join"] == "failed"
+    assert reason(report, "join").startswith("OutputsTooLarge: the outputs of 20 steps take")
+    assert "join" not in script.started
+
+
+async def test_outputs_of_forty_leaves_do_not_keep_a_run_from_landing(client: Client) -> None:
+    names = [f"s{number:02}" for number in range(40)]
+    script = Script(output={"text": "ü" * 30_000})
+
+    report = await run(client, plan_of(dict.fromkeys(names, ""), max_parallel=40), script)
+
+    assert report.outcome == "succeeded"
+    assert script.landed[0].leaves[0].output is None
+    assert "left out" in reason(report, "s00")
 
 
 async def test_a_step_that_waits_can_be_cancelled(client: Client) -> None:

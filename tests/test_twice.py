@@ -90,6 +90,16 @@ async def test_resolving_the_base_twice_pins_it_once(bench: Bench) -> None:
     assert refs_of(bench.repository) == {"refs/branchwork/run-1/base": first.commit}
 
 
+async def test_a_base_that_was_pinned_stays_although_its_branch_moves(bench: Bench) -> None:
+    request = BaseRequest(run="run-1", repository=str(bench.repository), revision="main")
+    first = await call(bench.runs.resolve_base, request)
+    run_git(bench.repository, "commit", "--quiet", "--allow-empty", "--message", "later")
+
+    second = await call(bench.runs.resolve_base, request)
+
+    assert first == second
+
+
 async def test_landing_twice_finds_its_own_merge(bench: Bench) -> None:
     base = head_of(bench.repository)
     ends = [
@@ -180,6 +190,19 @@ async def test_a_worktree_that_no_agent_entered_is_made_anew_and_keeps_nothing(
     assert list(refs_of(bench.repository, "refs/branchwork/run-1/attempts").values()) == [
         end.result
     ]
+
+
+async def test_a_worktree_of_which_no_record_can_be_read_is_left_alone(bench: Bench) -> None:
+    request = bench.interrupted({"half": "half\n"})
+    place = bench.place(request)
+    (place.folder / "record.json").write_text("{}")
+
+    with pytest.raises(ApplicationError, match="no record can be read") as error:
+        await call(bench.steps.run_step, request)
+    await janitor_of(bench, "run-1").tidy()
+
+    assert error.value.type == "WorktreeInUse"
+    assert (place.worktree / "half").read_text() == "half\n"
 
 
 @pytest.mark.parametrize(

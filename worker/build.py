@@ -19,8 +19,8 @@ from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder
 from worker.sandbox import sandboxed
 from workflows.run_plan import RunPlan
 
-GRACE = timedelta(seconds=10)
-"""What activities get to end in order when the worker is told to stop."""
+GRACE = timedelta(seconds=1)
+"""Before a worker that is told to stop cancels what it runs. Agents get 5 s of their own then."""
 
 
 class BranchworkWorker:

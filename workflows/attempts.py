@@ -1,6 +1,7 @@
 """The attempts of one step: a slot, an activity, a verdict, a wait, and again."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 
 from temporalio import workflow
@@ -12,25 +13,35 @@ with workflow.unsafe.imports_passed_through():
     from branchwork.outcomes import Outcome, Status
     from branchwork.plan import Step
     from branchwork.progress import Progress
-    from branchwork.requests import attempt_request
+    from branchwork.requests import attempt_request, too_much
     from workflows import calls
+    from workflows.policies import MOST_OUTPUTS_BYTES
     from workflows.slots import Slots
 
 
 class Attempts:
     """How the steps of one run are tried, and tried again."""
 
-    def __init__(self, run: str, request: RunRequest, progress: Progress, slots: Slots) -> None:
+    def __init__(  # what a run has, handed on
+        self,
+        run: str,
+        request: RunRequest,
+        progress: Progress,
+        slots: Slots,
+        is_cancelled: Callable[[str], bool],
+    ) -> None:
         self._run = run
         self._request = request
         self._progress = progress
         self._slots = slots
+        self._is_cancelled = is_cancelled
 
     async def of(self, step: Step, base: str) -> AttemptEnd:
         """How the last attempt ended. A cancel is raised once the attempt has ended."""
         for attempt in count(1):
             end = await self._one(step, base, attempt)
-            if not _again(step, attempt, end):
+            # An attempt may fail of its own while it is being cancelled.
+            if self._is_cancelled(step.id) or not _again(step, attempt, end):
                 return end
             await self._back_off(step, attempt, end)
         raise AssertionError  # count() has no end
@@ -39,17 +50,17 @@ class Attempts:
         async with self._slots.taken():
             now = workflow.now()
             self._progress.move(step.id, Status.RUNNING, attempts=attempt, started_at=now)
+            request = self._attempt_request(step, base, attempt)
+            if wrong := too_much(request.needs, MOST_OUTPUTS_BYTES):
+                return _failed(f"OutputsTooLarge: {wrong}")
             try:
-                return await calls.run_step(self._attempt_request(step, base, attempt))
+                return await calls.run_step(request)
             except ActivityError as error:
+                if self._is_cancelled(step.id):
+                    # Its worker died or stopped meanwhile; the step was to end, and has.
+                    raise asyncio.CancelledError from error
                 raise_if_cancelled(error)
-                return AttemptEnd(
-                    outcome=Outcome.FAILED,
-                    reason=calls.reason_of(error),
-                    again=False,
-                    started_at=now,
-                    ended_at=workflow.now(),
-                )
+                return _failed(calls.reason_of(error))
 
     def _attempt_request(self, step: Step, base: str, attempt: int) -> AttemptRequest:
         needs = self._progress.needs_of(step.id)
@@ -63,6 +74,14 @@ class Attempts:
         self._progress.move(step.id, Status.BACKING_OFF, reason=end.reason)
         await workflow.sleep(delay, summary=f"{step.id} · back-off · after attempt {attempt}")
         self._progress.move(step.id, Status.READY, reason=None)
+
+
+def _failed(reason: str) -> AttemptEnd:
+    """Of an attempt that told no end itself."""
+    now = workflow.now()
+    return AttemptEnd(
+        outcome=Outcome.FAILED, reason=reason, again=False, started_at=now, ended_at=now
+    )
 
 
 def _again(step: Step, attempt: int, end: AttemptEnd) -> bool:

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from branchwork.contract import (
@@ -23,10 +23,11 @@ with workflow.unsafe.imports_passed_through():
         LandRequest,
     )
     from branchwork.names import STEP_QUEUE
-    from workflows.policies import CLOSING_TIME, HEARTBEAT_TIMEOUT, MACHINERY, SHORT_ACTIVITY
+    from workflows.policies import CLOSING_TIME, HEARTBEAT_TIMEOUT, MACHINERY, REPOSITORY_TIME
 
 
 class _Common(TypedDict):
+    heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
     cancellation_type: workflow.ActivityCancellationType
     start_to_close_timeout: timedelta
@@ -39,7 +40,8 @@ async def resolve_base(request: BaseRequest) -> Base:
         result_type=Base,
         activity_id="base",
         summary=f"run · base · resolve {request.revision}",
-        **_within(SHORT_ACTIVITY),
+        schedule_to_close_timeout=REPOSITORY_TIME,
+        **_within(REPOSITORY_TIME),
     )
     return base
 
@@ -54,7 +56,6 @@ async def run_step(request: AttemptRequest) -> AttemptEnd:
         task_queue=STEP_QUEUE,
         activity_id=f"{step.id}.run.{request.attempt}",
         summary=f"{step.id} · run · {step.agent_name} · attempt {request.attempt}",
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
         **_within(step.timeout + CLOSING_TIME),
     )
     return end
@@ -67,7 +68,8 @@ async def land_run(request: LandRequest) -> Landing:
         result_type=Landing,
         activity_id="land",
         summary=f"run · land · merge of {len(request.leaves)}",
-        **_within(SHORT_ACTIVITY),
+        schedule_to_close_timeout=REPOSITORY_TIME,
+        **_within(REPOSITORY_TIME),
     )
     return landing
 
@@ -75,12 +77,13 @@ async def land_run(request: LandRequest) -> Landing:
 def reason_of(error: ActivityError) -> str:
     """`Name: sentence`, from what the activity raised."""
     cause = error.cause
-    name = getattr(cause, "type", None) or type(cause).__name__
-    return f"{name}: {getattr(cause, 'message', None) or cause or error}"
+    named = isinstance(cause, ApplicationError) and cause.type
+    return f"{named or type(cause).__name__}: {getattr(cause, 'message', None) or cause or error}"
 
 
 def _within(limit: timedelta) -> _Common:
     return {
+        "heartbeat_timeout": HEARTBEAT_TIMEOUT,
         "start_to_close_timeout": limit,
         "retry_policy": MACHINERY,
         # With the default the run would close while its agents still write.

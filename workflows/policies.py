@@ -10,8 +10,8 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=30)
 CLOSING_TIME = timedelta(minutes=15)
 """What an attempt may take beside its agent: worktree, merge, judging, keeping, removing."""
 
-SHORT_ACTIVITY = timedelta(minutes=10)
-"""For `resolve_base` and `land_run`: git on one repository, on a slow disk."""
+REPOSITORY_TIME = timedelta(hours=1)
+"""For `resolve_base` and `land_run`, all tries together: git on one repository, on a slow disk."""
 
 MACHINERY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
@@ -19,6 +19,9 @@ MACHINERY = RetryPolicy(
     maximum_interval=timedelta(minutes=1),
 )
 """For faults of the machinery: without a limit of attempts, because shutdowns count as such."""
+
+MOST_OUTPUTS_BYTES = 1_000_000
+"""Of all outputs that one step is handed."""
 
 MOST_REPORT_BYTES = 1_500_000
 """Temporal refuses payloads over 2 MB, for ever."""

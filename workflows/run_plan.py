@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 
 from temporalio import workflow
@@ -38,6 +39,10 @@ with workflow.unsafe.imports_passed_through():
     from workflows.step_group import StepGroup
 
 
+_BASE = ""
+"""The name of what resolves the base among the steps' tasks; no step has it."""
+
+
 @workflow.defn(name=RUN_PLAN, failure_exception_types=[ValidationError])
 class RunPlan:
     """Runs every step as soon as what it needs is done, and lands what they made."""
@@ -50,7 +55,9 @@ class RunPlan:
         self._progress = Progress(request.plan)
         self._steps = StepGroup()
         self._slots = Slots(request.plan.max_parallel)
-        self._attempts = Attempts(self._run_id, request, self._progress, self._slots)
+        self._attempts = Attempts(
+            self._run_id, request, self._progress, self._slots, self._steps.is_cancelled
+        )
         self._started_at = workflow.now()
         self._base: str | None = None
         self._landing: Landing | None = None
@@ -63,19 +70,18 @@ class RunPlan:
     async def run(self, request: RunRequest) -> RunReport:  # noqa: ARG002  # taken by __init__
         deadline = asyncio.create_task(self._watch_deadline())
         try:
-            await self._prepare()
-            self._start(self._progress.ready(self._plan.by_id))
+            self._steps.start(_BASE, self._prepare())
             await self._steps.join()
             await self._land()
         except asyncio.CancelledError:
-            self._stop_run(cancelled())
-            self._stop = self._stop or cancelled()
+            self._stop_run(_cancelled())
+            self._stop = self._stop or _cancelled()
         deadline.cancel()
         return await self._close()
 
     @workflow.query(name=REPORT_QUERY)
     def report(self) -> RunReport:
-        return self._final or self._report(None, None)
+        return self._final or bounded(self._report(None, None), MOST_REPORT_BYTES)
 
     @workflow.signal(name=CANCEL_SIGNAL)
     def cancel(self, request: CancelRequest) -> None:
@@ -131,12 +137,19 @@ class RunPlan:
             self._stop_run(Stop(Outcome.FAILED, calls.reason_of(error)))
         else:
             self._base = base.commit
+            self._start(self._progress.ready(self._plan.by_id))
 
     def _start(self, steps: Iterable[Step]) -> None:
+        self._notice_cancel()
         for step in steps:
             if not self._stop:
                 self._progress.move(step.id, Status.READY)
                 self._steps.start(step.id, self._run_step(step))
+
+    def _notice_cancel(self) -> None:
+        """The SDK can lose Temporal's cancel when something else happens at the same time."""
+        if workflow.cancellation_reason() is not None:
+            self._stop_run(_cancelled())
 
     async def _run_step(self, step: Step) -> None:
         try:
@@ -144,17 +157,16 @@ class RunPlan:
         except asyncio.CancelledError:
             self._end_without_attempt(step.id)
             return
-        self._progress.end(step.id, self._with_stop_reason(step.id, end))
+        self._progress.end(step.id, self._as_asked(step.id, end))
         self._after(step.id)
 
     def _after(self, step: str) -> None:
         """What an end means for the others."""
+        self._notice_cancel()
         if self._progress.stops_the_run(step):
             report = self._progress[step]
             reason = f"step {step!r} {verb(report.outcome)}: {report.reason}"
             self._stop_run(Stop(Outcome.FAILED, reason))
-        if workflow.cancellation_reason() is not None:
-            self._stop_run(cancelled())
         self._start(self._progress.freed_by(step))
         workflow.set_current_details(self._progress.counts())
 
@@ -163,11 +175,12 @@ class RunPlan:
         self._progress.end_without_attempt(step, Outcome.CANCELLED, self._cancel_reason(step), now)
         self._after(step)
 
-    def _with_stop_reason(self, step: str, end: AttemptEnd) -> AttemptEnd:
-        """The activity knows that it was cancelled; the workflow knows why."""
-        if end.outcome is not Outcome.CANCELLED:
+    def _as_asked(self, step: str, end: AttemptEnd) -> AttemptEnd:
+        """A step that was to end has been cancelled, however its attempt saw that; and why."""
+        if end.outcome is Outcome.SUCCEEDED or not self._steps.is_cancelled(step):
             return end
-        return end.model_copy(update={"reason": self._cancel_reason(step)})
+        reason = self._cancel_reason(step)
+        return end.model_copy(update={"outcome": Outcome.CANCELLED, "reason": reason})
 
     def _cancel_reason(self, step: str) -> str:
         if step in self._step_cancels:
@@ -214,7 +227,9 @@ class RunPlan:
             MOST_REPORT_BYTES,
         )
         workflow.set_current_details(f"**{outcome}** · {reason or self._progress.counts()}")
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        while not workflow.all_handlers_finished():
+            with suppress(asyncio.CancelledError):
+                await workflow.wait_condition(workflow.all_handlers_finished)
         if outcome is Outcome.CANCELLED and workflow.cancellation_reason() is not None:
             kept = bounded(self._final, MOST_MEMO_BYTES).model_dump(mode="json")
             workflow.upsert_memo({OUTCOME_MEMO: outcome, REPORT_MEMO: kept})
@@ -243,3 +258,7 @@ class RunPlan:
             ended_at=ended_at,
             steps=self._progress.reports,
         )
+
+
+def _cancelled() -> Stop:
+    return cancelled(workflow.cancellation_reason() or "by request")

@@ -40,7 +40,19 @@ class StepGroup:
             # would report it. Its first step is queued already, before this.
             asyncio.get_running_loop().call_soon(task.cancel)
 
+    def is_cancelled(self, name: str) -> bool:
+        """Whether a task that has not ended was asked to end."""
+        return name in self._cancelled
+
     def cancel_all(self) -> None:
+        """Ask every task to end, in the order of their starts.
+
+        One turn of the loop later: what has ended by now, but was not resumed yet,
+        is to keep its result.
+        """
+        asyncio.get_running_loop().call_soon(self._cancel_all)
+
+    def _cancel_all(self) -> None:
         for name in list(self._tasks):
             self.cancel(name)
 

@@ -10,8 +10,8 @@ from branchwork.cli.processes import WORKER, end, is_alive, start_detached
 from branchwork.names import StateFolder
 from branchwork.settings import Settings
 
-PATIENCE_SECONDS = 15
-"""What a worker gets to end in order; it gives its activities 10 s of that."""
+PATIENCE_SECONDS = 30
+"""What a worker gets to end in order: agents have 5 s of that, then their work is kept."""
 _START_SECONDS = 30
 _LOOK_SECONDS = 0.1
 

@@ -32,9 +32,12 @@ class Interrupts:
     def __init__(self) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self.third = asyncio.Event()
+        """One more, while the run is being cancelled: leave it to itself."""
 
     def hit(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
+        events = (self.first, self.second)
+        next((event for event in events if not event.is_set()), self.third).set()
 
 
 @asynccontextmanager
@@ -59,8 +62,10 @@ async def follow(client: Branchwork, run: str, output: Output) -> tuple[Sight, W
         wish = await _wish(output, found)
         if wish is Wish.CANCEL:
             output.say(f"cancelling {run}: its agents get 5 s to end, their work is kept")
+            found.second.set()
             await client.cancel(run, "Ctrl-C")
-            sight = await _show(client, run, output, asyncio.Event())
+            found.third.clear()
+            sight = await _show(client, run, output, found.third)
         return sight, wish
 
 

@@ -17,22 +17,23 @@ async def show_log(here: Session, run: str, step: str, attempt: int | None, *, f
     """Print the log of an attempt; with `follow` go on, over attempts, until the step ends."""
     client = await here.client()
     report = await _step(client, run, step)
-    number = attempt or report.attempts
-    if number == 0 and not follow:
+    if report.attempts == 0 and not follow:
         raise RefusedError(f"step {step!r} of {run} has not run: {report.reason or report.status}")
-    shown = Tail(here.state.log(run, step, max(1, number)))
+    number = attempt or max(1, report.attempts)
+    shown = Tail(here.state.log(run, step, number))
     if not follow:
         return _once(shown, run, step)
     while True:
         report = await _step(client, run, step)
         shown.show_new()
-        if report.outcome is not None:
+        if attempt is None and report.attempts > number:
+            number += 1
+            here.output.say(f"attempt {number}")
+            shown = Tail(here.state.log(run, step, number))
+        elif report.outcome is not None:
             return 0
-        if attempt is None and report.attempts > number > 0:
-            here.output.say(f"attempt {report.attempts}")
-            shown = Tail(here.state.log(run, step, report.attempts))
-        number = report.attempts
-        await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 class Tail:

@@ -64,6 +64,15 @@ class Repository:
     def _target(self, commit: str, link: str) -> str:
         return run_git(self.top, "cat-file", "blob", f"{commit}:{link}")
 
+    def _refuse_unfinished_merge(self) -> None:
+        """It is the user's own; aborting ours would take theirs along."""
+        begun = Path(run_git(self.top, "rev-parse", "--git-path", "MERGE_HEAD").strip())
+        if (self.top / begun).exists() or run_git(self.top, "ls-files", "--unmerged"):
+            raise RefusedError(
+                f"{self.top} is in the middle of another merge; finish it with `git commit`, or"
+                " give it up with `git merge --abort`, first"
+            )
+
     def uncommitted(self) -> int:
         """How many paths differ from what is committed, new ones included."""
         return len(run_git(self.top, "status", "--porcelain").splitlines())
@@ -80,6 +89,7 @@ class Repository:
 
         A conflict raises RefusedError with the files, and leaves everything as it was.
         """
+        self._refuse_unfinished_merge()
         try:
             return run_git(self.top, "merge", "--no-edit", "-m", message, branch).strip()
         except GitRefusedError as error:
