@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from activities.git import call_git, decoded, encoded, git_folder
+from activities.git import call_git, git_folder
 from activities.git_faults import GitError
+from branchwork import things
 from branchwork.graph import nearest
-from branchwork.paths import plain
+from branchwork.things import Thing
 
 STALE_SECONDS = 10
 """Git holds the lock of a ref for milliseconds; an older one is a dead process's."""
@@ -54,51 +55,15 @@ def missing_paths(repository: Path, commit: str, paths: Sequence[str]) -> list[s
 def leaving_symlinks(repository: Path, commit: str, paths: Sequence[str]) -> list[str]:
     """Those of `paths` that lead out of the repository through a symlink. One process."""
     found = things_at(repository, [(commit, path) for path in paths])
-    return [path for path, thing in zip(paths, found, strict=True) if thing.kind == "symlink"]
-
-
-class Thing(NamedTuple):
-    """What stands at a path of a commit, symlinks followed."""
-
-    kind: str
-    """blob, tree, or commit for a submodule; symlink for one that leaves the repository."""
-    name: str = ""
-    """Object id: equal for equal content."""
-
-    def satisfies(self, path: str) -> bool:
-        return self.kind in (("tree",) if path.endswith("/") else ("blob", "tree", "commit"))
+    return [path for path, thing in zip(paths, found, strict=True) if thing.leads_out]
 
 
 def things_at(repository: Path, places: Sequence[tuple[str, str]]) -> list[Thing]:
     """What stands at each (commit, path). One process for all of them."""
     if not places:
         return []
-    wanted = [f"{commit}:{plain(path)}" for commit, path in places]
-    answer = call_git(
-        repository,
-        "cat_file",
-        "--batch-check=%(objecttype) %(objectname)",
-        "--follow-symlinks",
-        "-z",
-        text="".join(f"{name}\0" for name in wanted),
-    )
-    things, rest = [], answer.raw
-    for name in wanted:
-        thing, rest = _next_thing(rest, encoded(name))
-        things.append(thing)
-    return things
-
-
-def _next_thing(raw: bytes, name: bytes) -> tuple[Thing, bytes]:
-    """The first answer in `raw`, and what follows it."""
-    if raw.startswith(name):
-        return Thing("missing"), raw[len(name) :].partition(b"\n")[2]
-    line, _, rest = raw.partition(b"\n")
-    kind, detail = decoded(line).split(" ")
-    if kind in ("symlink", "dangling", "loop", "notdir"):
-        # The detail is the length of the text that follows.
-        return Thing(kind), rest[int(detail) + 1 :]
-    return Thing(kind, detail), rest
+    answer = call_git(repository, "cat_file", *things.OPTIONS, text=things.question(places))
+    return things.answers(answer.raw, places)
 
 
 class RefChange(NamedTuple):

@@ -273,9 +273,10 @@ def test_a_plan_that_cannot_run_is_refused_with_all_its_findings(commands: Comma
 def test_a_path_that_a_symlink_leads_out_of_the_repository_is_refused_in_its_place(
     commands: Commands,
 ) -> None:
-    (commands.repository / "out").symlink_to("../elsewhere")
+    (commands.repository / "out").symlink_to("further")
+    (commands.repository / "further").symlink_to("../elsewhere")
     (commands.repository / "in").symlink_to("README")
-    run_git(commands.repository, "add", "out", "in")
+    run_git(commands.repository, "add", "out", "further", "in")
     run_git(commands.repository, "commit", "--quiet", "--message", "links")
     steps = "  - {id: a, run: x, creates: [out/file, README], requires: [in]}\n"
 

@@ -54,14 +54,14 @@ class ProcessMark(Message):
     """Seconds since 1970."""
 
 
-def run_git(folder: Path, *arguments: str) -> str:
+def run_git(folder: Path, *arguments: str, text: str = "") -> str:
     """What git prints. Raises GitRefusedError, or OSError if there is no git or folder."""
     # Reading must not write: `git status` would else refresh the user's index.
     environment = _environment({"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"})
     done = subprocess.run(  # noqa: S603  # arguments are ours or follow a separator
         ["git", "-C", str(folder), *arguments],  # noqa: S607  # the user's git
         env=environment,
-        stdin=subprocess.DEVNULL,
+        input=text,
         capture_output=True,
         encoding="utf-8",
         errors="surrogateescape",

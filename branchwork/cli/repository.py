@@ -1,12 +1,12 @@
 """What the command line asks of the user's repository."""
 
-import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
+from branchwork import things
 from branchwork.cli.processes import GitRefusedError, run_git, show_git
 from branchwork.errors import RefusedError
-from branchwork.paths import plain
+from branchwork.things import Thing
 
 
 class Repository:
@@ -39,30 +39,21 @@ class Repository:
 
     def missing(self, commit: str, paths: Sequence[str]) -> set[str]:
         """Those of `paths` that `commit` does not hold."""
-        if not paths:
-            return set()
-        wanted = [plain(path) for path in paths]
-        listed = run_git(self.top, "ls-tree", "-z", "-t", "--name-only", commit, "--", *wanted)
-        held = set(listed.split("\0"))
-        return {path for path in paths if plain(path) not in held}
+        found = self._things(commit, paths)
+        return {path for path, thing in found if not thing.satisfies(path)}
 
     def leaving(self, commit: str, paths: Sequence[str]) -> set[str]:
-        """Those of `paths` that lead out of the repository through a symlink of `commit`."""
-        ways = {path: _prefixes(plain(path)) for path in paths}
-        outside = self._links_outside(
-            commit, sorted({step for way in ways.values() for step in way})
-        )
-        return {path for path, way in ways.items() if outside.intersection(way)}
+        """Those of `paths` that lead out of the repository through symlinks of `commit`."""
+        return {path for path, thing in self._things(commit, paths) if thing.leads_out}
 
-    def _links_outside(self, commit: str, paths: Sequence[str]) -> set[str]:
+    def _things(self, commit: str, paths: Sequence[str]) -> list[tuple[str, Thing]]:
         if not paths:
-            return set()
-        listed = run_git(self.top, "ls-tree", "-z", commit, "--", *paths).split("\0")
-        links = [line.partition("\t")[2] for line in listed if line.startswith("120000 ")]
-        return {link for link in links if _leads_out(link, self._target(commit, link))}
-
-    def _target(self, commit: str, link: str) -> str:
-        return run_git(self.top, "cat-file", "blob", f"{commit}:{link}")
+            return []
+        places = [(commit, path) for path in paths]
+        asked = things.question(places)
+        told = run_git(self.top, "cat-file", *things.OPTIONS, text=asked)
+        found = things.answers(told.encode("utf-8", "surrogateescape"), places)
+        return list(zip(paths, found, strict=True))
 
     def _refuse_unfinished_merge(self) -> None:
         """It is the user's own; aborting ours would take theirs along."""
@@ -101,14 +92,3 @@ class Repository:
                 f"{branch} conflicts with what is checked out, in {', '.join(filter(None, files))};"
                 f" nothing was changed; `git merge {branch}` lets you resolve it by hand"
             ) from error
-
-
-def _prefixes(path: str) -> list[str]:
-    """`a/b/c` as `a`, `a/b`, `a/b/c`."""
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-
-
-def _leads_out(link: str, target: str) -> bool:
-    place = posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
-    return place == ".." or place.startswith(("../", "/"))
