@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.agents.base import Agent, AgentEnd, AgentWork, marker_of
 from activities.blocking import Blocking, shielded
+from activities.git_faults import GitError
 from activities.keeping import Kept, judge_paths
 from activities.metrics import Metrics
 from activities.pulse import Beating
@@ -141,13 +142,22 @@ class Attempt:
 
     def _close(self, base: str, agent_end: AgentEnd | None, *, is_last: bool) -> AttemptEnd:
         """Blocking: keep, judge, publish. Only the last try of an attempt leaves its end behind."""
-        kept = self._place.keep(base, self._started_at)
+        kept = self._keep(base)
         end = self._judged(base, kept, agent_end)
         self._place.publish(base, kept, succeeded=end.outcome is Outcome.SUCCEEDED)
         if is_last:
             self._place.record(base, end)
         self._holds_work = False
         return end
+
+    def _keep(self, base: str) -> Kept:
+        try:
+            return self._place.keep(base, self._started_at)
+        except GitError:
+            if not self._place.worktree.exists():
+                self._place.keep_commits(base)
+                self._holds_work = False
+            raise
 
     def _is_passing(self, agent_end: AgentEnd | None) -> bool:
         """Whether Temporal shall try this attempt again: as long as the step's own time lasts."""

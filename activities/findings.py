@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -179,3 +180,15 @@ def _is_file(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def beyond_links(worktree: Worktree, paths: Iterable[str]) -> dict[str, None]:
+    """Those of `paths` whose folder has given way to a symlink: nothing stands there any more."""
+
+    @cache
+    def is_link(folder: PurePosixPath) -> bool:
+        return (worktree.path / folder).is_symlink()
+
+    return {
+        path: None for path in paths if any(map(is_link, list(PurePosixPath(path).parents)[:-1]))
+    }

@@ -1,6 +1,6 @@
 """An agent's work becomes a commit, and is judged by what that commit holds."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from activities.findings import (
     REPOSITORY_MODE,
     Found,
     Worktree,
+    beyond_links,
     files_inside,
     ignored_files,
     left_worktree,
@@ -93,11 +94,19 @@ def _tree(work: Worktree, found: Found, extra: Sequence[str], parent: str) -> st
     paths = [*found.unrecorded, *extra]
     if not paths and not found.is_staged and found.head == parent:
         return None
-    if paths:
+    gone = beyond_links(work, paths)
+    if gone:
+        # Not with the others: git refuses paths that only a link would lead to.
+        work.git("update_index", "--force-remove", "-z", "--stdin", text=_listed(gone))
+    if rest := [path for path in paths if path not in gone]:
         # Not `git add`: it takes patterns, refuses ignored files and looks at every file again.
-        text = "".join(f"{path}\0" for path in paths)
-        work.git("update_index", "--add", "--remove", "--replace", "-z", "--stdin", text=text)
+        options = ("--add", "--remove", "--replace", "-z", "--stdin")
+        work.git("update_index", *options, text=_listed(rest))
     return work.git("write_tree").text
+
+
+def _listed(paths: Iterable[str]) -> str:
+    return "".join(f"{path}\0" for path in paths)
 
 
 def _tree_of(repository: Path, commit: str) -> str:

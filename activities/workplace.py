@@ -10,8 +10,14 @@ from pathlib import Path
 from activities.keeping import Kept, keep_work
 from activities.merges import Side, merge_sides
 from activities.records import Record, last_record, read_record, write_record
-from activities.revisions import RefChange, RefTaken, publish_refs, publish_work
-from activities.worktrees import add_worktree, remove_worktree
+from activities.revisions import (
+    RefChange,
+    RefTaken,
+    publish_refs,
+    publish_work,
+    resolve_commit,
+)
+from activities.worktrees import add_worktree, find_entry, remove_worktree
 from branchwork.contract import AttemptEnd, AttemptRequest
 from branchwork.names import StateFolder, attempt_ref, step_ref
 
@@ -58,6 +64,14 @@ class Workplace:
             when=when,
             creates=step.creates,
         )
+
+    def keep_commits(self, base: str) -> None:
+        """Of an agent that removed its worktree: what it had committed before is still there."""
+        entry = find_entry(self.repository, self.worktree)
+        if entry is None:
+            return
+        commit = resolve_commit(self.repository, f"worktrees/{entry.name}/HEAD")
+        self.publish(base, Kept(commit), succeeded=False)
 
     def publish(self, base: str, kept: Kept, *, succeeded: bool) -> None:
         """Put the work on the attempt's ref and, for a success, on the step's."""

@@ -31,6 +31,7 @@ from branchwork.contract import (
     REPORT_MEMO,
     REPORT_QUERY,
     REPOSITORY_MEMO,
+    REQUEST_MEMO,
     RESUME_UPDATE,
     RUN_PLAN,
     Asked,
@@ -42,12 +43,13 @@ from branchwork.errors import NoSuchRunError, RefusedError, WorkerSilentError
 from branchwork.models import Message
 from branchwork.names import RUN_QUEUE, bad_run_id, new_run_id
 from branchwork.outcomes import RunReport, StepReport
+from branchwork.requests import digest
 from branchwork.sights import (
     RunLine,
     Sight,
     activities_of,
     broken_report,
-    outcome_of,
+    run_line,
     unknown_report,
 )
 
@@ -86,7 +88,17 @@ class Branchwork:
             await self._start(request, run)
         except WorkflowAlreadyStartedError as error:
             raise RefusedError(f"run {run} has ended; choose another id") from error
+        await self._require_request(request, run)
         return run
+
+    async def _require_request(self, request: RunRequest, run: str) -> None:
+        """The run of that id that was found must be one of the same request."""
+        memo = await (await self._describe(run)).memo()
+        if memo.get(REQUEST_MEMO, digest(request)) != digest(request):
+            raise RefusedError(
+                f"run {run} is under way with another plan, base or parameters;"
+                f" choose another id, or `branchwork watch {run}`"
+            )
 
     async def _start(self, request: RunRequest, run: str) -> None:
         plan = request.plan
@@ -99,7 +111,11 @@ class Branchwork:
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             static_summary=f"{plan.plan} · {len(plan.steps)} steps",
             static_details=plan.description[:4000],
-            memo={PLAN_MEMO: plan.plan, REPOSITORY_MEMO: request.repository},
+            memo={
+                PLAN_MEMO: plan.plan,
+                REPOSITORY_MEMO: request.repository,
+                REQUEST_MEMO: digest(request),
+            },
         )
 
     async def report(self, run: str) -> RunReport:
@@ -178,22 +194,8 @@ class Branchwork:
 
     async def runs(self, most: int) -> list[RunLine]:
         """The newest first."""
-        found = []
-        async for execution in self._client.list_workflows(
-            f"WorkflowType = '{RUN_PLAN}'", limit=most
-        ):
-            memo = await execution.memo()
-            found.append(
-                RunLine(
-                    run=execution.id,
-                    plan=memo.get(PLAN_MEMO) or execution.id,
-                    repository=memo.get(REPOSITORY_MEMO),
-                    outcome=outcome_of(execution.status, memo),
-                    started_at=execution.start_time,
-                    ended_at=execution.close_time,
-                )
-            )
-        return found
+        newest = self._client.list_workflows(f"WorkflowType = '{RUN_PLAN}'", limit=most)
+        return [run_line(execution, await execution.memo()) async for execution in newest]
 
     async def _update(self, run: str, update: str, argument: Message, result: Any) -> Any:
         if await self._running(run) is None:

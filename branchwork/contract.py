@@ -24,9 +24,11 @@ PAUSE_UPDATE = "pause"
 RESUME_UPDATE = "resume"
 PLAN_MEMO = "plan"
 REPOSITORY_MEMO = "repository"
+REQUEST_MEMO = "request"
 OUTCOME_MEMO = "outcome"
 REPORT_MEMO = "report"
-"""Memos of a run. The report is one where it was cancelled: Temporal keeps no result then."""
+"""Memos of a run. `request` is the SHA-256 of what was asked. The report is one where the run
+was cancelled: Temporal keeps no result then."""
 
 
 class RunRequest(Written):

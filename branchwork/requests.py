@@ -1,6 +1,7 @@
 """What a run asks of its activities, made from its plan and where it stands."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from branchwork.contract import AttemptRequest, BaseRequest, LandRequest, Need, RunRequest
@@ -64,3 +65,8 @@ def land_request(
 def merged_params(request: RunRequest) -> Mapping[str, Any]:
     """The plan's, and those of the request over them."""
     return {**request.plan.params, **request.params}
+
+
+def digest(request: RunRequest) -> str:
+    """Tells one request from another."""
+    return sha256(request.model_dump_json().encode()).hexdigest()

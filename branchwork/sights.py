@@ -5,10 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import (
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+)
 from temporalio.converter import DataConverter
 
-from branchwork.contract import OUTCOME_MEMO, Pulse
+from branchwork.contract import OUTCOME_MEMO, PLAN_MEMO, REPOSITORY_MEMO, Pulse
 from branchwork.models import Message
 from branchwork.outcomes import Outcome, RunReport
 
@@ -55,6 +59,17 @@ def outcome_of(status: WorkflowExecutionStatus | None, memo: Mapping[str, Any]) 
         return Outcome(memo[OUTCOME_MEMO])
     cancelled = status in (WorkflowExecutionStatus.CANCELED, WorkflowExecutionStatus.TERMINATED)
     return Outcome.CANCELLED if cancelled else Outcome.FAILED
+
+
+def run_line(execution: WorkflowExecution, memo: Mapping[str, Any]) -> RunLine:
+    return RunLine(
+        run=execution.id,
+        plan=memo.get(PLAN_MEMO) or execution.id,
+        repository=memo.get(REPOSITORY_MEMO),
+        outcome=outcome_of(execution.status, memo),
+        started_at=execution.start_time,
+        ended_at=execution.close_time,
+    )
 
 
 def unknown_report(run: str, description: WorkflowExecutionDescription) -> RunReport:

@@ -108,6 +108,7 @@ def test_runs_survive_the_death_of_the_server_and_repeat_nothing(
     watched = commands("watch", "long-server")
 
     assert gone.returncode == 1
+    assert gone.stdout == ""
     assert "start one with `branchwork up`" in gone.stderr
     assert watched.returncode == 0, watched.stderr
     assert ledger.read_text().split() == ["first", "second", "third"]

@@ -72,8 +72,10 @@ async def test_a_fresh_machine_is_all_well_and_nothing_is_started(
 async def test_a_running_server_its_workers_and_its_leftovers_are_seen(
     embedded: Settings, client: Client, tmp_path: Path, repository: Path
 ) -> None:
-    await client.start_workflow(RUN_PLAN, id="shop-live", task_queue="nobody")
     for run in ("shop-live", "shop-over"):
+        await client.start_workflow(RUN_PLAN, id=run, task_queue="nobody")
+    await client.get_workflow_handle("shop-over").terminate()
+    for run in ("shop-live", "shop-over", "shop-of-another-server"):
         StateFolder(embedded.state).worktree(run, "parse").mkdir(parents=True)
 
     without = await diagnose(embedded, repository)
@@ -87,6 +89,7 @@ async def test_a_running_server_its_workers_and_its_leftovers_are_seen(
     assert named(complete, "worker").level is Level.OK
     assert "shop-over/parse" in named(complete, "leftover").text
     assert "shop-live" not in named(complete, "leftover").text
+    assert "another-server" not in named(complete, "leftover").text
 
 
 async def test_a_configured_server_that_does_not_answer_is_an_error(

@@ -126,6 +126,21 @@ async def test_deletions_and_renames_are_carried(host: Host, repository: Path) -
     assert set(files_of(repository, str(report.branch))) == {"b.txt"}
 
 
+async def test_a_folder_that_gave_way_to_a_symlink_is_kept_as_one(
+    host: Host, repository: Path
+) -> None:
+    plan = steps(
+        step("file", "rm -r src; ln -s a.txt src"), step("folder", "mv src s; ln -s s src")
+    )
+
+    report = await host.run(repository, {**plan, "on_failure": "continue"})
+
+    assert outcomes(report) == {"file": "succeeded", "folder": "succeeded"}
+    assert files_of(repository, str(report.steps[0].result))["src"] == "a.txt"
+    assert files_of(repository, str(report.steps[1].result))["s/x"] == "x"
+    assert worktrees_of(repository) == []
+
+
 async def test_what_stood_there_before_does_not_count_as_created(
     host: Host, repository: Path
 ) -> None:
@@ -281,6 +296,20 @@ async def test_a_prompt_that_cannot_be_made_fails_the_step_by_name(
 
     assert reason(report, "use").startswith("BadPrompt: the prompt cannot be made")
     assert worktrees_of(repository) == []
+
+
+async def test_an_agent_that_removes_its_worktree_fails_and_its_commits_are_kept(
+    host: Host, repository: Path
+) -> None:
+    identity = "git -c user.name=x -c user.email=x@example.org"
+    script = f'echo mine > mine; git add mine; {identity} commit -qm mine; rm -rf "$PWD"'
+
+    report = await host.run(repository, steps(step("gone", script)))
+
+    kept = refs_of(repository)[f"refs/branchwork/{report.run}/attempts/gone/1"]
+    assert reason(report, "gone").startswith("WorktreeLost: ")
+    assert files_of(repository, kept)["mine"] == "mine"
+    assert await host.leftovers(repository, report.run) == []
 
 
 async def test_the_base_is_pinned_when_the_run_starts(host: Host, repository: Path) -> None:

@@ -490,6 +490,22 @@ async def test_starting_twice_with_one_id_finds_the_running_one(client: Client) 
     assert script.started == ["a"]
 
 
+async def test_an_id_under_way_with_another_plan_is_refused(client: Client) -> None:
+    script = Script({"a": ["slow"]})
+    asked = RunRequest(plan=plan_of({"a": ""}), repository="/nowhere")
+    other = RunRequest(plan=plan_of({"b": ""}), repository="/nowhere")
+
+    async with playing(client, script):
+        runs, run_id = Branchwork(client), new_run_id("twice")
+        await runs.start(asked, run_id)
+        with pytest.raises(RefusedError, match="under way with another plan"):
+            await runs.start(other, run_id)
+        script.release.set()
+        report = await runs.wait(run_id)
+
+    assert outcomes(report) == {"a": "succeeded"}
+
+
 async def test_a_request_that_cannot_be_read_fails_the_run_instead_of_hanging_it(
     client: Client,
 ) -> None:

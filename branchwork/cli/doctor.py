@@ -3,7 +3,6 @@
 import asyncio
 from pathlib import Path
 
-from temporalio.client import Client
 from temporalio.service import RPCError
 
 from branchwork.cli.connection import Connection, UnreachableError, unserved_queues
@@ -20,7 +19,7 @@ from branchwork.cli.installation import (
     look_at_state,
     look_at_temporal,
 )
-from branchwork.contract import RUN_PLAN
+from branchwork.client import Branchwork
 from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder
 from branchwork.settings import Settings
 
@@ -115,10 +114,10 @@ async def _worktrees(state: StateFolder, connection: Connection | None) -> list[
     if connection is None or not there:
         return []
     try:
-        live = await _live_runs(connection.client)
+        over = await _over(Branchwork(connection.client), {path.parent.name for path in there})
     except RPCError:
         return []
-    left = [worktree for worktree in there if worktree.parent.name not in live]
+    left = [worktree for worktree in there if worktree.parent.name in over]
     return [_left_over(left)] if left else []
 
 
@@ -129,7 +128,7 @@ def _left_over(worktrees: list[Path]) -> Finding:
         name="leftover",
         level=Level.WARNING,
         text=f"worktrees of runs that are over: {named}{more}",
-        next="keep what they hold, then `git worktree remove` each",
+        next="a worker keeps their work and removes them within a minute: branchwork up",
     )
 
 
@@ -138,6 +137,6 @@ def _all_worktrees(state: StateFolder) -> list[Path]:
     return sorted(path for path in folder.glob("*/*") if path.is_dir())
 
 
-async def _live_runs(client: Client) -> set[str]:
-    query = f"WorkflowType = '{RUN_PLAN}' AND ExecutionStatus = 'Running'"
-    return {execution.id async for execution in client.list_workflows(query)}
+async def _over(runs: Branchwork, names: set[str]) -> set[str]:
+    """Those that this server knows to have ended; others may be another server's."""
+    return {name for name in names if await runs.is_over(name)}

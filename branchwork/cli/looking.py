@@ -14,7 +14,7 @@ from branchwork.cli.repository import Repository
 from branchwork.cli.request import base_problems, with_agents
 from branchwork.cli.running import AgentOption, JsonOption, RunArgument
 from branchwork.cli.session import Session, session
-from branchwork.cli.view import clock, step_table, summary, utc_now
+from branchwork.cli.view import clock, standing, step_table, summary, utc_now
 from branchwork.errors import RefusedError
 from branchwork.findings import PlanFileError
 from branchwork.outcomes import RunReport
@@ -99,6 +99,8 @@ async def _status(here: Session, run_id: str, *, json: bool) -> int:
     here.output.answer(step_table(report, utc_now()))
     if report.outcome:
         here.output.say_all(summary(report))
+    else:
+        here.output.say(f"{run_id} {standing(report)}")
     if link := here.link(run_id):
         here.output.say(f"  Temporal UI  {link}")
     return 0

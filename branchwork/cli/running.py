@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from temporalio.service import RPCError
 
+from branchwork.cli.connection import ServingError
 from branchwork.cli.follow import Wish, follow
 from branchwork.cli.registry import add
 from branchwork.cli.repository import Repository
@@ -117,7 +119,13 @@ async def _watch(here: Session, run_id: str, *, json: bool) -> int:
 
 
 async def _follow(here: Session, client: Branchwork, run_id: str, *, json: bool) -> int:
-    sight, wish = await follow(client, run_id, here.output)
+    try:
+        sight, wish = await follow(client, run_id, here.output)
+    except RPCError as error:
+        raise ServingError(
+            f"the server went away ({error}); the run is kept and goes on when it is back:"
+            f" `branchwork up`, then `branchwork watch {run_id}`"
+        ) from error
     if wish is Wish.DETACH:
         here.output.say(f"the run goes on: branchwork watch {run_id}, branchwork cancel {run_id}")
         return INTERRUPTED
@@ -145,6 +153,8 @@ async def _cancel(here: Session, run_id: str, step: str | None) -> int:
         report = await client.cancel_step(run_id, step)
         here.output.say(f"step {step} of {run_id} {report.outcome}")
         return 0
+    if await client.is_over(run_id):
+        raise RefusedError(f"run {run_id} has ended; see `branchwork status {run_id}`")
     await client.cancel(run_id)
     report_of_run = await client.wait(run_id)
     here.output.say_all(summary(report_of_run))

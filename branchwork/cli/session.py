@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from temporalio.runtime import Runtime, TelemetryConfig
+
 from branchwork.cli.embedded import Connection, ensure_server, ensure_worker, find_server
 from branchwork.cli.output import Output
 from branchwork.client import Branchwork
@@ -51,4 +53,6 @@ class Session:
 
 def session() -> Session:
     """The command line's only look at the environment."""
+    # The SDK would log to stdout, where our answers go.
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))
     return Session(os.environ)
