@@ -65,10 +65,6 @@ class Branchwork:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    @property
-    def temporal(self) -> Client:
-        return self._client
-
     async def start(self, request: RunRequest, run: str | None = None) -> str:
         """The run's id. Starting twice with one id finds the run that is under way.
 

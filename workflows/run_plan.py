@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime
 
 from temporalio import workflow
@@ -14,9 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from branchwork.contract import (
         CANCEL_SIGNAL,
         CANCEL_STEP_UPDATE,
-        OUTCOME_MEMO,
         PAUSE_UPDATE,
-        REPORT_MEMO,
         REPORT_QUERY,
         RESUME_UPDATE,
         RUN_PLAN,
@@ -34,7 +31,8 @@ with workflow.unsafe.imports_passed_through():
     from branchwork.stops import Stop, cancelled, overdue, refused
     from workflows import calls
     from workflows.attempts import Attempts, raise_if_cancelled
-    from workflows.policies import MOST_MEMO_BYTES, MOST_REPORT_BYTES
+    from workflows.closing import close
+    from workflows.policies import MOST_REPORT_BYTES
     from workflows.slots import Slots
     from workflows.step_group import StepGroup
 
@@ -133,6 +131,8 @@ class RunPlan:
         try:
             base = await calls.resolve_base(base_request(self._run_id, self._request))
         except ActivityError as error:
+            # Once a cancel was asked for, Temporal tries nothing again: the cause is the cancel.
+            self._notice_cancel()
             raise_if_cancelled(error)
             self._stop_run(Stop(Outcome.FAILED, calls.reason_of(error)))
         else:
@@ -220,22 +220,10 @@ class RunPlan:
             self._stop = Stop(Outcome.FAILED, calls.reason_of(error))
 
     async def _close(self) -> RunReport:
-        """The final report. A run cancelled through Temporal ends as cancelled there too."""
         outcome, reason = self._outcome()
-        self._final = bounded(
-            self._report(outcome, workflow.now()).model_copy(update={"reason": reason}),
-            MOST_REPORT_BYTES,
-        )
-        workflow.set_current_details(f"**{outcome}** · {reason or self._progress.counts()}")
-        while not workflow.all_handlers_finished():
-            with suppress(asyncio.CancelledError):
-                await workflow.wait_condition(workflow.all_handlers_finished)
-        if outcome is Outcome.CANCELLED and workflow.cancellation_reason() is not None:
-            kept = bounded(self._final, MOST_MEMO_BYTES).model_dump(mode="json")
-            workflow.upsert_memo({OUTCOME_MEMO: outcome, REPORT_MEMO: kept})
-            raise asyncio.CancelledError(reason)
-        workflow.upsert_memo({OUTCOME_MEMO: outcome})
-        return self._final
+        report = self._report(outcome, workflow.now()).model_copy(update={"reason": reason})
+        self._final = bounded(report, MOST_REPORT_BYTES)
+        return await close(self._final)
 
     def _outcome(self) -> tuple[Outcome, str | None]:
         if self._stop:
