@@ -144,7 +144,10 @@ class Attempt:
         """Blocking: keep, judge, publish. Only the last try of an attempt leaves its end behind."""
         kept = self._keep(base)
         end = self._judged(base, kept, agent_end)
-        self._place.publish(base, kept, succeeded=end.outcome is Outcome.SUCCEEDED)
+        succeeded = end.outcome is Outcome.SUCCEEDED
+        ref = self._place.publish(base, kept, succeeded=succeeded)
+        if not succeeded:
+            end = end.model_copy(update={"kept": ref})
         if is_last:
             self._place.record(base, end)
         self._holds_work = False

@@ -73,15 +73,20 @@ class Workplace:
         commit = resolve_commit(self.repository, f"worktrees/{entry.name}/HEAD")
         self.publish(base, Kept(commit), succeeded=False)
 
-    def publish(self, base: str, kept: Kept, *, succeeded: bool) -> None:
-        """Put the work on the attempt's ref and, for a success, on the step's."""
+    def publish(self, base: str, kept: Kept, *, succeeded: bool) -> str | None:
+        """Put the work on the attempt's ref and, for a success, on the step's.
+
+        The attempt's ref; None if there was no work.
+        """
         request = self._request
         attempt = attempt_ref(request.run, request.step.id, request.attempt)
         step = step_ref(request.run, request.step.id)
-        if kept.commit != base or kept.left:
+        has_work = kept.commit != base or bool(kept.left)
+        if has_work:
             publish_work(self.repository, attempt, kept.commit, kept.left)
         if succeeded:
             self._set(step, kept.commit)
+        return attempt if has_work else None
 
     def _set(self, ref: str, commit: str) -> None:
         """A run that was reset in Temporal runs a step again: its newer result counts."""

@@ -99,6 +99,8 @@ class AttemptEnd(Message):
     ended_at: datetime
     output: Mapping[str, Any] | None = None
     changed: tuple[str, ...] = ()
+    kept: str | None = None
+    """The attempt's ref where it keeps work that is not on the step's own ref."""
 
 
 class Pulse(Message):

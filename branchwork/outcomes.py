@@ -54,6 +54,8 @@ class StepReport(Message):
     """Why it did not succeed, as `Name: sentence`; None for a success."""
     output: Mapping[str, Any] | None = None
     """The JSON object that the agent wrote."""
+    kept: str | None = None
+    """Ref that keeps the work of the last attempt where it is not on the step's own ref."""
     changed: tuple[str, ...] = ()
     """Paths that differ from the base, sorted; of many, a last entry says `… and 12 more`."""
 

@@ -59,6 +59,15 @@ class Progress:
         if not self.has_ended(step):
             self._change(step, status=status, **changes)
 
+    def begin(self, step: str, attempt: int, now: datetime) -> None:
+        """An attempt of `step` has its slot; what is known of the one before is no longer its."""
+        self.move(step, Status.RUNNING, attempts=attempt, started_at=now, kept=None, changed=())
+
+    def back_off(self, step: str, end: AttemptEnd) -> None:
+        """An attempt ended so; if no other comes, its work is what there is of the step."""
+        told = {"reason": end.reason, "kept": end.kept, "changed": end.changed}
+        self.move(step, Status.BACKING_OFF, **told)
+
     def end(self, step: str, end: AttemptEnd) -> None:
         """`step` ended as its last attempt did; whoever waits for it in vain is skipped."""
         fields = end.model_dump(exclude={"again", "started_at"}, exclude_none=True)

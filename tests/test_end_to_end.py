@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from temporalio.client import Client
 
+from branchwork.names import attempt_ref
 from repositories import (
     commit_all,
     files_of,
@@ -242,7 +243,26 @@ async def test_a_cancelled_run_leaves_no_process_and_no_worktree_and_keeps_all_w
     for name, entry in zip("abc", report.steps, strict=True):
         assert entry.result is not None
         assert files_of(repository, entry.result)[name] == name
+        assert entry.kept == attempt_ref(run, name, 1)
+        assert refs_of(repository, entry.kept) == {entry.kept: entry.result}
     assert await host.leftovers(repository, run) == []
+
+
+async def test_the_report_names_the_ref_of_a_failed_attempt_that_no_other_followed(
+    host: Host, repository: Path
+) -> None:
+    retry = {"attempts": 2, "initial": "10m"}
+    plan = steps(step("bad", "echo half > half; exit 1", retry=retry), step("good", "echo > new"))
+    run = await host.start(repository, plan)
+    report = await host.runs.report(run)
+    while report.steps[0].status != "backing_off" or report.steps[1].outcome is None:
+        await asyncio.sleep(0.1)
+        report = await host.runs.report(run)
+
+    bad = await host.runs.cancel_step(run, "bad")
+
+    assert (bad.kept, bad.changed) == (attempt_ref(run, "bad", 1), ("half",))
+    assert report.steps[1].kept is None
 
 
 async def test_a_failure_ends_running_siblings_and_keeps_their_work(

@@ -49,7 +49,7 @@ class Attempts:
     async def _one(self, step: Step, base: str, attempt: int) -> AttemptEnd:
         async with self._slots.taken():
             now = workflow.now()
-            self._progress.move(step.id, Status.RUNNING, attempts=attempt, started_at=now)
+            self._progress.begin(step.id, attempt, now)
             request = self._attempt_request(step, base, attempt)
             if wrong := too_much(request.needs, MOST_OUTPUTS_BYTES):
                 return _failed(f"OutputsTooLarge: {wrong}")
@@ -71,7 +71,7 @@ class Attempts:
     async def _back_off(self, step: Step, attempt: int, end: AttemptEnd) -> None:
         """Wait, on a durable timer and without a slot, for the next attempt."""
         delay = back_off(step.retry, attempt, workflow.random().random())
-        self._progress.move(step.id, Status.BACKING_OFF, reason=end.reason)
+        self._progress.back_off(step.id, end)
         await workflow.sleep(delay, summary=f"{step.id} · back-off · after attempt {attempt}")
         self._progress.move(step.id, Status.READY, reason=None)
 
