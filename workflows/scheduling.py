@@ -1,0 +1,116 @@
+"""The steps of one run: when each starts, and what its end means for the others."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from branchwork.contract import AttemptEnd, RunRequest
+    from branchwork.outcomes import Outcome, Status
+    from branchwork.plan import Step
+    from branchwork.progress import Progress, verb
+    from branchwork.stops import Stop, cancelled
+    from workflows.attempts import Attempts
+    from workflows.slots import Slots
+    from workflows.step_group import StepGroup
+
+_BASE = ""
+"""The name of what pins the base among the steps' tasks; no step has it."""
+
+
+class Scheduler:
+    """Starts every step as soon as what it needs is done, until the run is stopped."""
+
+    def __init__(self, run: str, request: RunRequest) -> None:
+        self.progress = Progress(request.plan)
+        self.slots = Slots(request.plan.max_parallel)
+        self.base: str | None = None
+        self.stopped: Stop | None = None
+        self._plan = request.plan
+        self._tasks = StepGroup()
+        self._attempts = Attempts(run, request, self.progress, self.slots, self._tasks.is_cancelled)
+        self._step_cancels: dict[str, str] = {}
+        self._is_closed = False
+
+    async def run(self, prepare: Coroutine[None, None, None]) -> None:
+        """Returns when every step that was started has ended; `prepare` starts the first."""
+        self._tasks.start(_BASE, prepare)
+        await self._tasks.join()
+
+    def close(self) -> None:
+        """Every step has ended: what comes now is not broken off by a stop."""
+        self._is_closed = True
+
+    def start_from(self, base: str) -> None:
+        """The run's base is pinned: whoever needs nothing starts."""
+        self.base = base
+        self._start(self.progress.ready(self._plan.by_id))
+
+    def stop(self, stop: Stop) -> None:
+        """Start nothing more, end what runs. The first reason stays."""
+        if self.stopped or self._is_closed:
+            return
+        self.stopped = stop
+        self.progress.skip_waiting(f"the run ended: {stop.reason}")
+        self._tasks.cancel_all()
+
+    def cancel(self, step: str, reason: str) -> None:
+        """End one step, wherever it stands; the others go on."""
+        self._step_cancels[step] = reason
+        if self._tasks.holds(step):
+            self._tasks.cancel(step)
+        else:
+            self._end_without_attempt(step)
+
+    def notice_cancel(self) -> None:
+        """The SDK can lose Temporal's cancel when something else happens at the same time."""
+        if workflow.cancellation_reason() is not None:
+            self.stop(cancelled_through_temporal())
+
+    def _start(self, steps: Iterable[Step]) -> None:
+        self.notice_cancel()
+        for step in steps:
+            if not self.stopped:
+                self.progress.move(step.id, Status.READY)
+                self._tasks.start(step.id, self._run_step(step))
+
+    async def _run_step(self, step: Step) -> None:
+        try:
+            end = await self._attempts.of(step, self.base or "")
+        except asyncio.CancelledError:
+            self._end_without_attempt(step.id)
+            return
+        self.progress.end(step.id, self._as_asked(step.id, end))
+        self._after(step.id)
+
+    def _after(self, step: str) -> None:
+        """What an end means for the others."""
+        self.notice_cancel()
+        if self.progress.stops_the_run(step):
+            report = self.progress[step]
+            reason = f"step {step!r} {verb(report.outcome)}: {report.reason}"
+            self.stop(Stop(Outcome.FAILED, reason))
+        self._start(self.progress.freed_by(step))
+        workflow.set_current_details(self.progress.counts())
+
+    def _end_without_attempt(self, step: str) -> None:
+        now = workflow.now()
+        self.progress.end_without_attempt(step, Outcome.CANCELLED, self._cancel_reason(step), now)
+        self._after(step)
+
+    def _as_asked(self, step: str, end: AttemptEnd) -> AttemptEnd:
+        """A step that was to end has been cancelled, however its attempt saw that; and why."""
+        if end.outcome is Outcome.SUCCEEDED or not self._tasks.is_cancelled(step):
+            return end
+        reason = self._cancel_reason(step)
+        return end.model_copy(update={"outcome": Outcome.CANCELLED, "reason": reason})
+
+    def _cancel_reason(self, step: str) -> str:
+        if step in self._step_cancels:
+            return f"Cancelled: {self._step_cancels[step]}"
+        return self.stopped.reason_of_steps if self.stopped else "Cancelled"
+
+
+def cancelled_through_temporal() -> Stop:
+    return cancelled(workflow.cancellation_reason() or "by request")
