@@ -80,6 +80,8 @@ class Step(Written):
     """What must have changed in the end; default `changes` if it creates something, else `any`."""
     timeout: Duration = timedelta(hours=1)
     """Wall-clock limit of one attempt's agent."""
+    total: Duration | None = None
+    """Wall-clock limit of all attempts of the step together, waits between them included."""
     retry: Retry = Retry()
     optional: StrictBool = False
     """Whether the run may succeed without it."""
@@ -107,6 +109,7 @@ class Defaults(Written):
     agent: str | None = Field(default=None, min_length=1)
     """For steps without a `run` of their own."""
     timeout: Duration | None = None
+    total: Duration | None = None
     retry: Retry | None = None
     env: Environment = Field(default_factory=dict)
     """Added to every step's; what a step says itself wins."""
@@ -116,7 +119,7 @@ class Defaults(Written):
         """`step` with what it leaves unsaid; doing it twice changes nothing more."""
         unsaid = {
             name: value
-            for name in ("timeout", "retry", "expect")
+            for name in ("timeout", "total", "retry", "expect")
             if (value := getattr(self, name)) is not None and name not in step.model_fields_set
         }
         if self.agent and step.agent is None and step.run is None:

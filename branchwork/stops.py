@@ -1,4 +1,4 @@
-"""Why a run starts nothing more."""
+"""Why a run starts nothing more, or one of its steps is ended."""
 
 from datetime import timedelta
 from typing import NamedTuple
@@ -8,16 +8,17 @@ from branchwork.outcomes import Outcome
 
 
 class Stop(NamedTuple):
-    """What ends a run before all its steps have ended by themselves."""
+    """What ends a run, or a step, before it has ended by itself."""
 
     outcome: Outcome
     reason: str
 
     @property
-    def reason_of_steps(self) -> str:
-        """Why the steps that it cancels were cancelled."""
-        cancelled = self.outcome is Outcome.CANCELLED
-        return self.reason if cancelled else f"Cancelled: the run ended: {self.reason}"
+    def of_steps(self) -> "Stop":
+        """What this end of a run is for the steps that run."""
+        if self.outcome is Outcome.CANCELLED:
+            return self
+        return Stop(Outcome.CANCELLED, f"Cancelled: the run ended: {self.reason}")
 
 
 def cancelled(why: str = "by request") -> Stop:
@@ -30,4 +31,9 @@ def refused(why: str) -> Stop:
 
 def overdue(deadline: timedelta) -> Stop:
     text = f"TimedOut: the run's deadline of {format_duration(deadline)} passed"
+    return Stop(Outcome.TIMED_OUT, text)
+
+
+def total_passed(total: timedelta) -> Stop:
+    text = f"TimedOut: the step's total of {format_duration(total)} for all its attempts passed"
     return Stop(Outcome.TIMED_OUT, text)

@@ -452,6 +452,65 @@ async def test_a_run_past_its_deadline_times_out_and_ends_what_runs(client: Clie
     assert "deadline of 1s passed" in reason(report, "b")
 
 
+async def test_a_step_past_its_total_times_out_and_is_not_tried_again(client: Client) -> None:
+    script = Script({"a": ["fail", "hang"]})
+    retry = {"attempts": 9, "initial": "1s", "maximum": "1s"}
+    plan = plan_of(
+        {"a": {"total": "2s", "retry": retry}, "b": "a", "c": {"total": "1h"}},
+        on_failure="continue",
+    )
+
+    report = await run(client, plan, script)
+
+    assert outcomes(report) == {"a": "timed_out", "b": "skipped", "c": "succeeded"}
+    assert reason(report, "a") == "TimedOut: the step's total of 2s for all its attempts passed"
+    assert script.started.count("a") == 2
+    assert report.steps[0].attempts == 2
+    assert report.steps[0].result == "a-2"
+
+
+async def test_a_total_counts_the_waits_between_attempts_and_stops_the_run(
+    client: Client,
+) -> None:
+    retry = {"attempts": 9, "initial": "1h", "maximum": "1h"}
+    plan = plan_of({"a": {"retry": retry}, "b": ""}, defaults={"total": "1s"})
+
+    report = await run(client, plan, Script({"a": ["fail"]}))
+
+    assert report.outcome == "failed"
+    assert outcomes(report) == {"a": "timed_out", "b": "succeeded"}
+    assert "total of 1s" in reason(report, "a")
+    assert report.steps[0].attempts == 1
+
+
+async def test_a_total_begins_with_the_first_attempt_not_with_the_wait_for_a_place(
+    client: Client,
+) -> None:
+    script = Script({"a": ["slow"]})
+    plan = plan_of({"a": "", "b": {"total": "1s"}}, max_parallel=1)
+
+    async with started(client, plan, script) as (runs, run_id):
+        await until(lambda: script.started == ["a"])
+        await asyncio.sleep(1.5)
+        script.release.set()
+        report = await runs.wait(run_id)
+
+    assert outcomes(report) == {"a": "succeeded", "b": "succeeded"}
+
+
+async def test_a_step_that_is_being_cancelled_stays_cancelled_when_its_total_passes(
+    client: Client,
+) -> None:
+    script = Script({"a": ["hang"]})
+
+    async with started(client, plan_of({"a": {"total": "2s"}}), script) as (runs, run_id):
+        await until(lambda: script.started == ["a"])
+        await runs.cancel_step(run_id, "a")
+        report = await runs.wait(run_id)
+
+    assert outcomes(report) == {"a": "cancelled"}
+
+
 async def test_a_deadline_of_a_day_and_a_back_off_of_hours_are_waited_out(
     skipping_client: Client,
 ) -> None:

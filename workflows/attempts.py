@@ -17,27 +17,37 @@ with workflow.unsafe.imports_passed_through():
     from workflows import calls
     from workflows.policies import MOST_OUTPUTS_BYTES
     from workflows.slots import Slots
+    from workflows.totals import Totals
 
 
 class Attempts:
     """How the steps of one run are tried, and tried again."""
 
-    def __init__(  # what a run has, handed on
+    def __init__(  # noqa: PLR0913  # what a run has, handed on
         self,
         run: str,
         request: RunRequest,
         progress: Progress,
+        *,
         slots: Slots,
+        totals: Totals,
         is_cancelled: Callable[[str], bool],
     ) -> None:
         self._run = run
         self._request = request
         self._progress = progress
         self._slots = slots
+        self._totals = totals
         self._is_cancelled = is_cancelled
 
     async def of(self, step: Step, base: str) -> AttemptEnd:
         """How the last attempt ended. A cancel is raised once the attempt has ended."""
+        try:
+            return await self._until_last(step, base)
+        finally:
+            self._totals.stop(step.id)
+
+    async def _until_last(self, step: Step, base: str) -> AttemptEnd:
         for attempt in count(1):
             end = await self._one(step, base, attempt)
             # An attempt may fail of its own while it is being cancelled.
@@ -50,6 +60,7 @@ class Attempts:
         async with self._slots.taken():
             now = workflow.now()
             self._progress.begin(step.id, attempt, now)
+            self._totals.start(step)
             request = self._attempt_request(step, base, attempt)
             if wrong := too_much(request.needs, MOST_OUTPUTS_BYTES):
                 return _failed(f"OutputsTooLarge: {wrong}")

@@ -73,7 +73,7 @@ class RunPlan:
     @workflow.update(name=CANCEL_STEP_UPDATE)
     async def cancel_step(self, request: StepCancel) -> StepReport:
         """Returns once the step has ended."""
-        self._steps.cancel(request.step, request.reason)
+        self._steps.end_step(request.step, cancelled(request.reason))
         await workflow.wait_condition(lambda: self._progress.has_ended(request.step))
         return self._progress[request.step]
 

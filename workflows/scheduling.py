@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.attempts import Attempts
     from workflows.slots import Slots
     from workflows.step_group import StepGroup
+    from workflows.totals import Totals
 
 _BASE = ""
 """The name of what pins the base among the steps' tasks; no step has it."""
@@ -29,8 +30,16 @@ class Scheduler:
         self.stopped: Stop | None = None
         self._plan = request.plan
         self._tasks = StepGroup()
-        self._attempts = Attempts(run, request, self.progress, self.slots, self._tasks.is_cancelled)
-        self._step_cancels: dict[str, str] = {}
+        self._totals = Totals(self.end_step)
+        self._attempts = Attempts(
+            run,
+            request,
+            self.progress,
+            slots=self.slots,
+            totals=self._totals,
+            is_cancelled=self._tasks.is_cancelled,
+        )
+        self._step_stops: dict[str, Stop] = {}
         self._is_closed = False
 
     async def run(self, prepare: Coroutine[None, None, None]) -> None:
@@ -55,9 +64,10 @@ class Scheduler:
         self.progress.skip_waiting(f"the run ended: {stop.reason}")
         self._tasks.cancel_all()
 
-    def cancel(self, step: str, reason: str) -> None:
-        """End one step, wherever it stands; the others go on."""
-        self._step_cancels[step] = reason
+    def end_step(self, step: str, stop: Stop) -> None:
+        """End one step, wherever it stands; the others go on. What ended it first is the reason."""
+        if not self._tasks.is_cancelled(step):
+            self._step_stops[step] = stop
         if self._tasks.holds(step):
             self._tasks.cancel(step)
         else:
@@ -95,21 +105,19 @@ class Scheduler:
         workflow.set_current_details(self.progress.counts())
 
     def _end_without_attempt(self, step: str) -> None:
-        now = workflow.now()
-        self.progress.end_without_attempt(step, Outcome.CANCELLED, self._cancel_reason(step), now)
+        self.progress.end_without_attempt(step, *self._stop_of(step), workflow.now())
         self._after(step)
 
     def _as_asked(self, step: str, end: AttemptEnd) -> AttemptEnd:
-        """A step that was to end has been cancelled, however its attempt saw that; and why."""
+        """A step that was to end has ended as that, however its attempt saw it; and why."""
         if end.outcome is Outcome.SUCCEEDED or not self._tasks.is_cancelled(step):
             return end
-        reason = self._cancel_reason(step)
-        return end.model_copy(update={"outcome": Outcome.CANCELLED, "reason": reason})
+        return end.model_copy(update=self._stop_of(step)._asdict())
 
-    def _cancel_reason(self, step: str) -> str:
-        if step in self._step_cancels:
-            return f"Cancelled: {self._step_cancels[step]}"
-        return self.stopped.reason_of_steps if self.stopped else "Cancelled"
+    def _stop_of(self, step: str) -> Stop:
+        if step in self._step_stops:
+            return self._step_stops[step]
+        return self.stopped.of_steps if self.stopped else Stop(Outcome.CANCELLED, "Cancelled")
 
 
 def cancelled_through_temporal() -> Stop:
