@@ -1,19 +1,16 @@
-"""What attempts left on this host when their worker died, taken away once their run is over."""
+"""What attempts left on this host, taken away once nobody will go on with it."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
-from activities.agents.base import marker_of
 from activities.blocking import Blocking
-from activities.owning import owned_if_free
-from activities.records import last_record
-from activities.sweeping import sweep
-from activities.workplace import recorded
-from activities.worktrees import empty_trash
+from activities.leftovers import Left, StepKey, repositories_of, what_is_there
+from activities.taking_away import Taken, TakingAway
+from activities.trash import empty_trash
 from branchwork.names import StateFolder
+from branchwork.standing import Standing, why_left_over
 
 INTERVAL_SECONDS = 30
 """A run whose worker died ends, at the earliest, when its heartbeat times out."""
@@ -22,59 +19,70 @@ _log = logging.getLogger(__name__)
 
 
 class Janitor:
-    """Looks at worktrees that no attempt uses.
+    """Looks at what of steps stands here, and asks the server of their runs.
 
-    While a run goes on, the next try of the step recovers its own. One whose run
-    Temporal does not know is left alone: it may be another server's.
+    One whose run Temporal does not know is left alone: it may be another server's.
     """
 
     def __init__(
         self,
         state: StateFolder,
+        host: str,
         blocking: Blocking,
-        is_over: Callable[[str], Awaitable[bool]],
+        standing_of: Callable[[str], Awaitable[Standing | None]],
     ) -> None:
         self._state = state
         self._blocking = blocking
-        self._is_over = is_over
-        self._complained: set[Path] = set()
+        self._standing_of = standing_of
+        self._taking = TakingAway(state, host, blocking, self._why)
+        self._complained: set[StepKey] = set()
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look now: a try left its agent to somebody else, and there may be nobody."""
+        self._woken.set()
 
     async def tidy_for_ever(self) -> None:
+        """First of all what is seen in the repositories only: they are many, and far away."""
+        await self.tidy(thoroughly=True)
         while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), INTERVAL_SECONDS)
+            self._woken.clear()
             await self.tidy()
-            await asyncio.sleep(INTERVAL_SECONDS)
 
-    async def tidy(self) -> None:
-        """Fails for one worktree alone: the others are tidied, and it is tried again later."""
-        for folder in sorted(self._state.worktrees.glob("*")):
-            for worktree in sorted(folder.glob("[!.]*")):
-                await self._tidy(worktree)
+    async def tidy(self, *, thoroughly: bool = False) -> None:
+        """Fails for one step alone: the others are tidied, and it is tried again later."""
+        for left in await self._blocking(_look, self._state, thoroughly=thoroughly):
+            await self._tidy(left)
         await self._blocking(empty_trash, self._state.trash)
 
-    async def _tidy(self, worktree: Path) -> None:
-        run, step = worktree.parent.name, worktree.name
+    async def _tidy(self, left: Left) -> None:
         try:
-            if await self._is_over(run):
-                await self._take_away(run, step)
+            taken = await self._taking.take(left)
         except Exception as error:  # noqa: BLE001  # whatever it is, it stops neither worker nor janitor
-            self._complain(worktree, f"was not removed: {error}")
+            self._complain(left, str(error))
+        else:
+            _tell(left, taken)
 
-    def _complain(self, worktree: Path, what: str) -> None:
+    def _complain(self, left: Left, what: str) -> None:
         """Once for each: it is looked at every half minute."""
-        if worktree not in self._complained:
-            self._complained.add(worktree)
-            _log.warning("the worktree %s of an ended run %s", worktree, what)
+        if (left.run, left.step) not in self._complained:
+            self._complained.add((left.run, left.step))
+            _log.warning("what step %s of run %s left is still here: %s", left.step, left.run, what)
 
-    async def _take_away(self, run: str, step: str) -> None:
-        """End its processes, keep its work, and only then remove it."""
-        record = await self._blocking(last_record, self._state.attempts(run, step))
-        if record is None:
-            worktree = self._state.worktree(run, step)
-            self._complain(worktree, "has no record that can be read, and is left alone")
-            return
-        with owned_if_free(self._state.attempts(run, step)) as is_free:
-            if is_free:
-                place = recorded(record, self._state)
-                await sweep(marker_of(place.folder))
-                await self._blocking(place.keep_leftover, datetime.now(UTC))
-                _log.info("kept and removed what step %s of the ended run %s had left", step, run)
+    async def _why(self, run: str, step: str, attempt: int, host: str) -> str | None:
+        standing = await self._standing_of(run)
+        return why_left_over(standing, step, attempt, host) if standing else None
+
+
+def _look(state: StateFolder, *, thoroughly: bool) -> Sequence[Left]:
+    return what_is_there(state, repositories_of(state) if thoroughly else ())
+
+
+def _tell(left: Left, taken: Taken) -> None:
+    if taken.processes:
+        _log.info("ended %d processes of step %s of run %s", taken.processes, left.step, left.run)
+    if taken.worktree:
+        where = f"kept on {taken.ref}" if taken.ref else "without changes"
+        _log.info("removed the worktree of step %s of run %s, %s", left.step, left.run, where)

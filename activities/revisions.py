@@ -153,6 +153,21 @@ def publish_work(repository: Path, ref: str, commit: str, left: Sequence[str] = 
         publish_refs(repository, [RefChange(ref, commit, taken.found), *aside])
 
 
+def publish_beside(repository: Path, ref: str, commit: str, left: Sequence[str] = ()) -> str:
+    """As `publish_work`, for work that may be older than what the ref holds: that stays there.
+
+    The ref that holds the work now.
+    """
+    found = read_refs(repository, [ref]).get(ref)
+    others = [_aside(ref, other) for other in left]
+    if found and _is_same_work(repository, found, commit):
+        publish_refs(repository, others)
+        return ref
+    own = _aside(ref, commit) if found else RefChange(ref, commit)
+    publish_refs(repository, [own, *others])
+    return own.ref
+
+
 def _aside(ref: str, commit: str) -> RefChange:
     return RefChange(f"{ref}.aside-{commit[:12]}", commit)
 

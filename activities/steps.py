@@ -1,7 +1,7 @@
 """`run_step`: one attempt of one step, from its worktree to its ref."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from temporalio import activity
 
@@ -12,8 +12,8 @@ from activities.errors import git_faults_named
 from activities.metrics import Metrics
 from activities.owning import owned
 from activities.pulse import beating
+from activities.trash import empty_trash
 from activities.workplace import Workplace
-from activities.worktrees import empty_trash
 from branchwork.contract import RUN_STEP, AttemptEnd, AttemptRequest
 from branchwork.names import StateFolder
 
@@ -36,6 +36,8 @@ class StepActivities:
         self._metrics = metrics
         self._emptying: asyncio.Task[None] | None = None
         self._trash_grew = False
+        self.on_raised: Callable[[], None] = lambda: None
+        """Called when a try has ended without an end: what it left may be nobody's."""
 
     @activity.defn(name=RUN_STEP)
     async def run_step(self, request: AttemptRequest) -> AttemptEnd:
@@ -48,6 +50,7 @@ class StepActivities:
             end = await self._run(request)
         except BaseException:
             self._metrics.raised()
+            self.on_raised()
             raise
         self._metrics.ended(request, end)
         self.empty_trash()

@@ -41,6 +41,21 @@ def marked_processes(marker: Mapping[str, str]) -> list[psutil.Process]:
     return _living(_entries(marker), None)
 
 
+def marked_below(variable: str, folder: Path) -> dict[str, list[psutil.Process]]:
+    """Processes of this user whose `variable` names a path below `folder`, by that path.
+
+    Those left out of `marked_processes` are left out here too.
+    """
+    start = os.fsencode(f"\0{variable}={folder}/")
+    found: dict[str, list[psutil.Process]] = {}
+    for pid in _pids():
+        environment = _environment(pid) if pid != os.getpid() else b""
+        rest = environment.partition(start)[2].partition(b"\0")[0]
+        if rest and (process := _process(pid)):
+            found.setdefault(f"{folder}/{os.fsdecode(rest)}", []).append(process)
+    return found
+
+
 async def sweep(
     marker: Mapping[str, str], grace_seconds: float = GRACE_SECONDS, *, session: int | None = None
 ) -> int:

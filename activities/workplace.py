@@ -13,6 +13,7 @@ from activities.records import Record, last_record, read_record, write_record
 from activities.revisions import (
     RefChange,
     RefTaken,
+    publish_beside,
     publish_refs,
     publish_work,
     resolve_commit,
@@ -67,11 +68,27 @@ class Workplace:
 
     def keep_commits(self, base: str) -> None:
         """Of an agent that removed its worktree: what it had committed before is still there."""
+        if commit := self._last_commit():
+            self.publish(base, Kept(commit), succeeded=False)
+
+    def _last_commit(self) -> str | None:
         entry = find_entry(self.repository, self.worktree)
-        if entry is None:
-            return
-        commit = resolve_commit(self.repository, f"worktrees/{entry.name}/HEAD")
-        self.publish(base, Kept(commit), succeeded=False)
+        return resolve_commit(self.repository, f"worktrees/{entry.name}/HEAD") if entry else None
+
+    def keep_late(self, base: str, when: datetime) -> str | None:
+        """Keep what nobody goes on with, whoever has kept other work of the attempt meanwhile.
+
+        The ref that holds it; None if there was no work.
+        """
+        if self.worktree.is_dir():
+            kept = self.keep(base, when)
+        else:
+            kept = Kept(self._last_commit() or base)
+        if kept.commit == base and not kept.left:
+            return None
+        request = self._request
+        ref = attempt_ref(request.run, request.step.id, request.attempt)
+        return publish_beside(self.repository, ref, kept.commit, kept.left)
 
     def publish(self, base: str, kept: Kept, *, succeeded: bool) -> str | None:
         """Put the work on the attempt's ref and, for a success, on the step's.

@@ -5,7 +5,6 @@ Git's administrative part is done under the repository's lock, the checkout outs
 
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from activities.git import call_git, folder_lock, git_folder, line_of, repository_lock
 from activities.git_faults import GitError, disk_faults_named
+from activities.trash import delete
 
 HALF_MADE_SECONDS = 10
 """`git worktree add` writes an entry in milliseconds; an older half of one is a dead process's."""
@@ -93,7 +93,7 @@ def _discard_half_made(repository: Path, path: Path) -> None:
     if not os.path.lexists(path):
         return
     entries = entries_at(repository, path)
-    _delete(_moved_beside(path))
+    delete(_moved_beside(path))
     for entry in entries:
         _forget(entry)
 
@@ -151,6 +151,12 @@ def entries_at(repository: Path, path: Path) -> list[Path]:
     ]
 
 
+def places_below(repository: Path, top: Path) -> list[Path]:
+    """Of the worktrees that git has an entry for, whether they are there or not."""
+    places = [Path(place) for entry in _entries(repository) if (place := _place(entry))]
+    return [place for place in places if place.is_relative_to(os.path.realpath(top))]
+
+
 def find_entry(repository: Path, path: Path) -> Path | None:
     """Git's entry for the worktree at `path`, even if its `.git` file is gone. No process."""
     top = os.path.realpath(path)
@@ -184,7 +190,7 @@ def remove_worktree(repository: Path, path: Path, trash: Path) -> None:
                 _move_away(path, trash)
             for entry in entries:
                 _forget(entry)
-        _delete(_beside(path))
+        delete(_beside(path))
 
 
 def _move_away(path: Path, trash: Path) -> None:
@@ -201,7 +207,7 @@ def _beside(path: Path) -> Path:
 
 
 def _moved_beside(path: Path) -> Path:
-    _delete(_beside(path))
+    delete(_beside(path))
     path.rename(_beside(path))
     return _beside(path)
 
@@ -209,41 +215,7 @@ def _moved_beside(path: Path) -> Path:
 def _forget(entry: Path) -> None:
     """Without its `gitdir` git does not see the entry any more; so that goes first."""
     (entry / "gitdir").unlink(missing_ok=True)
-    _delete(entry)
+    delete(entry)
     # As git does with the last one.
     with suppress(OSError):
         entry.parent.rmdir()
-
-
-def empty_trash(trash: Path) -> None:
-    """Delete what was removed; what cannot be deleted now stays for the next time.
-
-    Several may do it at once.
-    """
-    with suppress(FileNotFoundError):
-        for folder in list(trash.iterdir()):
-            _delete(folder)
-
-
-def _delete(path: Path) -> None:
-    if not os.path.lexists(path):
-        return
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        _make_writable(path)
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _make_writable(folder: Path) -> None:
-    """Top down: what a folder holds is seen only when the folder may be read."""
-    with suppress(OSError):
-        folder.chmod(0o700)
-    for top, names, _ in os.walk(folder):
-        for name in names:
-            inner = Path(top, name)
-            with suppress(OSError):
-                if not inner.is_symlink():
-                    inner.chmod(0o700)

@@ -76,8 +76,13 @@ class StateFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def runs(self) -> Path:
+        """A folder a run, in it one a step, in it one an attempt."""
+        return self.root / "runs"
+
     def attempts(self, run: str, step: str) -> Path:
-        return self.root / "runs" / run / step
+        return self.runs / run / step
 
     def attempt(self, run: str, step: str, attempt: int) -> Path:
         """Record, log, prompt, parameters and output of one attempt."""

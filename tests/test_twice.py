@@ -5,79 +5,25 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from opentelemetry.metrics import NoOpMeterProvider
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.agents.base import marker_of
-from activities.blocking import Blocking
-from activities.janitor import Janitor
-from activities.metrics import Metrics
 from activities.owning import owned, owned_if_free
-from activities.runs import RunActivities
-from activities.steps import StepActivities
 from activities.sweeping import marked_processes
-from activities.workplace import Workplace
-from branchwork.contract import AttemptEnd, AttemptRequest, BaseRequest, LandRequest, Need
-from branchwork.names import StateFolder
-from branchwork.plan import AgentSpec, Step
-from repositories import files_of, head_of, make_repository, refs_of, run_git, worktrees_of
-
-
-class Bench:
-    """Activities of one host, called without a server."""
-
-    def __init__(self, folder: Path) -> None:
-        self.state = StateFolder(folder / "state")
-        self.repository = make_repository(folder / "repository")
-        self.blocking = Blocking(4)
-        self.runs = RunActivities(self.blocking)
-        environ = {"PATH": os.environ["PATH"]}
-        metrics = Metrics(NoOpMeterProvider())
-        self.steps = StepActivities(self.state, "here", environ, self.blocking, metrics)
-
-    def request(self, run: str, **fields: Any) -> AttemptRequest:
-        step = Step.model_validate({"id": "s", "run": run, **fields})
-        return AttemptRequest(
-            run="run-1",
-            repository=str(self.repository),
-            step=step,
-            agent=AgentSpec(run=run),
-            attempt=1,
-            base=head_of(self.repository),
-        )
-
-    def place(self, request: AttemptRequest) -> Workplace:
-        return Workplace(request, self.state, host="here", workflow_run="w")
-
-    def interrupted(self, files: dict[str, str]) -> AttemptRequest:
-        """What a worker leaves that dies while its agent writes `files`."""
-        request = self.request("echo new > new")
-        place = self.place(request)
-        place.record(place.make(), began=True)
-        for name, content in files.items():
-            (place.worktree / name).write_text(content)
-        return request
+from benches import Bench, call
+from branchwork.contract import AttemptEnd, BaseRequest, LandRequest, Need
+from repositories import files_of, head_of, refs_of, run_git, worktrees_of
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-async def call(activity: Callable[..., Any], *arguments: Any, **info: Any) -> Any:
-    environment = ActivityEnvironment()
-    environment.info = dataclasses.replace(
-        environment.info, scheduled_time=datetime.now(UTC), workflow_run_id="w", **info
-    )
-    return await environment.run(activity, *arguments)
 
 
 async def test_resolving_the_base_twice_pins_it_once(bench: Bench) -> None:
@@ -199,7 +145,6 @@ async def test_a_worktree_of_which_no_record_can_be_read_is_left_alone(bench: Be
 
     with pytest.raises(ApplicationError, match="no record can be read") as error:
         await call(bench.steps.run_step, request)
-    await janitor_of(bench, "run-1").tidy()
 
     assert error.value.type == "WorktreeInUse"
     assert (place.worktree / "half").read_text() == "half\n"
@@ -268,51 +213,3 @@ async def test_a_step_is_given_back_by_a_process_that_dies(tmp_path: Path) -> No
             within = is_free
 
     assert (before, within) == (False, False)
-
-
-def janitor_of(bench: Bench, *over: str) -> Janitor:
-    async def is_over(run: str) -> bool:
-        return run in over
-
-    return Janitor(bench.state, bench.blocking, is_over)
-
-
-async def test_what_an_ended_run_left_is_kept_and_then_removed(bench: Bench) -> None:
-    bench.interrupted({"half": "half\n"})
-
-    await janitor_of(bench, "run-1").tidy()
-
-    kept = refs_of(bench.repository)["refs/branchwork/run-1/attempts/s/1"]
-    assert files_of(bench.repository, kept)["half"] == "half"
-    assert worktrees_of(bench.repository) == []
-    assert list(bench.state.worktrees.glob("*")) == []
-
-
-async def test_what_a_run_under_way_left_is_not_touched(bench: Bench) -> None:
-    request = bench.interrupted({"half": "half\n"})
-
-    await janitor_of(bench).tidy()
-
-    assert (bench.place(request).worktree / "half").read_text() == "half\n"
-
-
-async def test_what_an_attempt_still_uses_is_not_touched(bench: Bench) -> None:
-    request = bench.interrupted({"half": "half\n"})
-
-    async with owned(bench.state.attempts("run-1", "s")):
-        await janitor_of(bench, "run-1").tidy()
-
-    assert (bench.place(request).worktree / "half").read_text() == "half\n"
-
-
-async def test_one_worktree_that_cannot_be_removed_does_not_stop_the_others(bench: Bench) -> None:
-    bench.interrupted({"half": "half\n"})
-    stranger = bench.state.worktree("another-run", "s")
-    stranger.mkdir(parents=True)
-    (stranger / "mine").write_text("mine")
-
-    await janitor_of(bench, "run-1", "another-run").tidy()
-
-    assert worktrees_of(bench.repository) == []
-    assert (stranger / "mine").read_text() == "mine"
-    assert run_git(bench.repository, "status", "--porcelain") == ""

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from activities.git import GitError
-from activities.worktrees import add_worktree, empty_trash, remove_worktree
+from activities.trash import empty_trash
+from activities.worktrees import add_worktree, remove_worktree
 from repositories import (
     commit_on,
     head_of,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 from opentelemetry.metrics import MeterProvider
 from temporalio.client import Client
@@ -14,8 +15,8 @@ from activities.janitor import Janitor
 from activities.metrics import Metrics
 from activities.runs import RunActivities
 from activities.steps import StepActivities
-from branchwork.client import Branchwork
 from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder
+from branchwork.standing import standing_of
 from worker.sandbox import sandboxed
 from workflows.run_plan import RunPlan
 
@@ -37,8 +38,9 @@ class BranchworkWorker:
         meters: MeterProvider,
     ) -> None:
         self._blocking = Blocking(slots + 4)
+        self._janitor = Janitor(state, host, self._blocking, partial(standing_of, client))
         steps = StepActivities(state, host, environ, self._blocking, Metrics(meters))
-        self._janitor = Janitor(state, self._blocking, Branchwork(client).is_over)
+        steps.on_raised = self._janitor.wake
         self._workers = (
             self._run_worker(client, RunActivities(self._blocking)),
             self._step_worker(client, steps, slots),

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 PROMPT_FILE = "prompt.txt"
+MARKER = "BRANCHWORK_PROMPT_FILE"
+"""The variable that all processes of an attempt have."""
 
 
 def marker_of(folder: Path) -> Mapping[str, str]:
@@ -14,7 +16,7 @@ def marker_of(folder: Path) -> Mapping[str, str]:
 
     A path, and not run, step and attempt: those may be the same on another server.
     """
-    return {"BRANCHWORK_PROMPT_FILE": str(folder / PROMPT_FILE)}
+    return {MARKER: str(folder / PROMPT_FILE)}
 
 
 @dataclass(frozen=True)
