@@ -43,6 +43,18 @@ def is_ancestor(repository: Path, one: str, other: str) -> bool:
     return answer.status == 0
 
 
+def missing_commits(repository: Path, commits: Sequence[str]) -> set[str]:
+    """Those of `commits`, full ids, that the repository does not hold. One process."""
+    if not commits:
+        return set()
+    asked = "".join(f"{commit}\n" for commit in commits)
+    answer = call_git(
+        repository, "cat_file", "--batch-check=%(objectname) %(objecttype)", text=asked
+    )
+    found = {line.removesuffix(" commit") for line in answer.text.splitlines()}
+    return {commit for commit in commits if commit not in found}
+
+
 def missing_paths(repository: Path, commit: str, paths: Sequence[str]) -> list[str]:
     """Those of `paths` that the commit does not hold; one with a trailing `/` must be a folder.
 

@@ -1,5 +1,6 @@
 """What happens once a run: its base is pinned, its results are landed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from temporalio import activity
@@ -11,14 +12,25 @@ from activities.landing import land
 from activities.merges import Side
 from activities.pulse import alive
 from activities.revisions import (
+    RefChange,
     leaving_symlinks,
+    missing_commits,
     missing_paths,
     publish_ref,
+    publish_refs,
     read_refs,
     resolve_commit,
 )
-from branchwork.contract import LAND_RUN, RESOLVE_BASE, Base, BaseRequest, Landing, LandRequest
-from branchwork.names import base_ref
+from branchwork.contract import (
+    LAND_RUN,
+    RESOLVE_BASE,
+    Base,
+    BaseRequest,
+    Landing,
+    LandRequest,
+    Need,
+)
+from branchwork.names import base_ref, step_ref
 
 
 class RunActivities:
@@ -57,7 +69,23 @@ def _pin_base(request: BaseRequest) -> Base:
     _refuse_missing(repository, commit, request.requires)
     _refuse_symlinks(repository, commit, request.creates)
     publish_ref(repository, pin, commit, None)
+    _take_over(repository, request.run, request.reuse)
     return Base(commit=commit)
+
+
+def _take_over(repository: Path, run: str, reuse: Sequence[Need]) -> None:
+    """Publish results of other runs as the run's own: theirs may be forgotten."""
+    gone = missing_commits(repository, [reused.commit for reused in reuse])
+    there = [reused for reused in reuse if reused.commit not in gone]
+    changes = [RefChange(step_ref(run, reused.step), reused.commit) for reused in there]
+    publish_refs(repository, changes)
+    if lost := [reused.step for reused in reuse if reused.commit in gone]:
+        raise ApplicationError(
+            f"{repository} no longer holds the results of {', '.join(map(repr, lost))} that were"
+            f" to be taken over; let them run again: `branchwork retry {run} {' '.join(lost)}`",
+            type="ResultGone",
+            non_retryable=True,
+        )
 
 
 def _refuse_missing(repository: Path, commit: str, requires: tuple[tuple[str, str], ...]) -> None:

@@ -39,22 +39,20 @@ from branchwork.contract import (
     RunRequest,
     StepCancel,
 )
-from branchwork.errors import NoSuchRunError, RefusedError, WorkerSilentError
+from branchwork.errors import NoSuchRunError, RefusedError, UnderWayError, WorkerSilentError
+from branchwork.histories import past_of, rebuilt_report
 from branchwork.models import Message
 from branchwork.names import RUN_QUEUE, bad_run_id, new_run_id
 from branchwork.outcomes import RunReport, StepReport
-from branchwork.requests import digest
+from branchwork.requests import digest, too_large
+from branchwork.reuse import Past
 from branchwork.sights import (
     RunLine,
     Sight,
     activities_of,
-    broken_report,
     run_line,
     unknown_report,
 )
-
-MOST_REQUEST_BYTES = 1_500_000
-"""Temporal refuses payloads over 2 MB."""
 
 _QUERY_SECONDS = 5
 
@@ -74,12 +72,8 @@ class Branchwork:
         run = run or new_run_id(request.plan.plan)
         if wrong := bad_run_id(run):
             raise RefusedError(wrong)
-        size = len(request.model_dump_json())
-        if size > MOST_REQUEST_BYTES:
-            raise RefusedError(
-                f"the plan takes {size:,} bytes, and Temporal carries {MOST_REQUEST_BYTES:,};"
-                " shorten prompts or split it"
-            )
+        if wrong := too_large(request):
+            raise RefusedError(wrong)
         try:
             await self._start(request, run)
         except WorkflowAlreadyStartedError as error:
@@ -131,6 +125,12 @@ class Branchwork:
         except WorkflowFailureError:
             return await self.report(run)
         return report
+
+    async def past(self, run: str) -> Past:
+        """A run that ended, for another to go on from. Raises RefusedError for one under way."""
+        if await self._running(run):
+            raise UnderWayError(run)
+        return await past_of(self._client, await self.report(run))
 
     async def follow(self, run: str, interval_seconds: float = 0.5) -> AsyncIterator[Sight]:
         """Sights of the run until it has ended; the last one holds its final report."""
@@ -235,7 +235,7 @@ class Branchwork:
         memo = await description.memo()
         if REPORT_MEMO in memo:
             return RunReport.model_validate(memo[REPORT_MEMO])
-        return broken_report(run, description)
+        return await rebuilt_report(self._client, run, description)
 
     async def _ask(self, run: str) -> RunReport:
         handle = self._client.get_workflow_handle(run)

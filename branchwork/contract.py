@@ -16,6 +16,8 @@ RESOLVE_BASE = "resolve_base"
 RUN_STEP = "run_step"
 LAND_RUN = "land_run"
 """Activity types."""
+BASE_ACTIVITY = "base"
+"""Id of the activity that resolves the base."""
 
 REPORT_QUERY = "report"
 CANCEL_SIGNAL = "cancel"
@@ -31,6 +33,18 @@ REPORT_MEMO = "report"
 was cancelled: Temporal keeps no result then."""
 
 
+class Reused(Written):
+    """The result of a step that succeeded in another run: taken over, not made again."""
+
+    step: str
+    commit: str = Field(pattern=r"^\S+$")
+    run: str
+    """Whose attempts made it."""
+    base: str | None = None
+    """Commit that the attempt started from."""
+    output: Mapping[str, JsonValue] | None = None
+
+
 class RunRequest(Written):
     """Everything a run starts from."""
 
@@ -41,6 +55,16 @@ class RunRequest(Written):
     """Commit to start from; None takes the plan's base, or else what is checked out."""
     params: Mapping[str, JsonValue] = {}
     """Override the plan's."""
+    reuse: tuple[Reused, ...] = ()
+    """Results that are there already. A step among them needs only steps among them."""
+
+
+class Need(Message):
+    """What a step that succeeded hands to its dependents."""
+
+    step: str
+    commit: str
+    output: Mapping[str, Any] | None = None
 
 
 class BaseRequest(Message):
@@ -53,20 +77,14 @@ class BaseRequest(Message):
     """(step, path) that the base must hold."""
     creates: tuple[str, ...] = ()
     """Paths that steps write: none may lead out of the repository through a symlink."""
+    reuse: tuple[Need, ...] = ()
+    """Results taken over from other runs, without their outputs."""
 
 
 class Base(Message):
     """The commit that a run starts from, pinned by a ref."""
 
     commit: str
-
-
-class Need(Message):
-    """What a step that succeeded hands to its dependents."""
-
-    step: str
-    commit: str
-    output: Mapping[str, Any] | None = None
 
 
 class AttemptRequest(Message):

@@ -56,6 +56,8 @@ class StepReport(Message):
     """The JSON object that the agent wrote."""
     kept: str | None = None
     """Ref that keeps the work of the last attempt where it is not on the step's own ref."""
+    reused: str | None = None
+    """The run whose result was taken over; then there was no attempt in this one."""
     changed: tuple[str, ...] = ()
     """Paths that differ from the base, sorted; of many, a last entry says `… and 12 more`."""
 

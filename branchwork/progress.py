@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from branchwork.contract import AttemptEnd, Need
+from branchwork.contract import AttemptEnd, Need, Reused
 from branchwork.models import Message
 from branchwork.outcomes import Outcome, RunReport, Status, StepReport
 from branchwork.plan import OnFailure, Plan, Step
@@ -27,12 +27,10 @@ _SHORT_REASON = 200
 class Progress:
     """The reports of a run's steps, in plan order."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, reuse: Iterable[Reused] = ()) -> None:
         self._plan = plan
-        self._reports = {
-            step.id: StepReport(step=step.id, agent=step.agent_name, status=Status.WAITING)
-            for step in plan.steps
-        }
+        taken_over = {reused.step: reused for reused in reuse}
+        self._reports = {step.id: _first(step, taken_over.get(step.id)) for step in plan.steps}
         # Kept up to date: counting 2,000 steps at the end of each would be four million looks.
         self._counts = Counter(report.status for report in self._reports.values())
 
@@ -165,6 +163,23 @@ class Progress:
         self._reports[step] = before.model_copy(update=changes)
         self._counts[before.status] -= 1
         self._counts[self._reports[step].status] += 1
+
+
+def _first(step: Step, reused: Reused | None) -> StepReport:
+    """How a step stands when its run begins."""
+    report = StepReport(step=step.id, agent=step.agent_name, status=Status.WAITING)
+    if reused is None:
+        return report
+    return report.model_copy(
+        update={
+            "status": None,
+            "outcome": Outcome.SUCCEEDED,
+            "base": reused.base,
+            "result": reused.commit,
+            "output": reused.output,
+            "reused": reused.run,
+        }
+    )
 
 
 def verb(outcome: Outcome | None) -> str:

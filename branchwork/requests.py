@@ -1,6 +1,6 @@
 """What a run asks of its activities, made from its plan and where it stands."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -8,13 +8,31 @@ from branchwork.contract import AttemptRequest, BaseRequest, LandRequest, Need, 
 from branchwork.names import bad_run_id
 from branchwork.plan import Step
 
+MOST_REQUEST_BYTES = 1_500_000
+"""Temporal refuses payloads over 2 MB."""
+
 
 def refusal(run: str, request: RunRequest) -> str | None:
     """Why this request cannot run, as far as it shows without its repository."""
     if wrong := bad_run_id(run):
         return f"the run's id {wrong}"
-    undefined = request.plan.undefined_agents()
-    return undefined[0].text if undefined else None
+    if undefined := request.plan.undefined_agents():
+        return undefined[0].text
+    return next(_wrong_reuse(request), None)
+
+
+def _wrong_reuse(request: RunRequest) -> Iterator[str]:
+    taken_over = {reused.step for reused in request.reuse}
+    for step in (reused.step for reused in request.reuse):
+        if step not in request.plan.by_id:
+            yield f"a result of step {step!r} is to be taken over, which the plan does not define"
+            continue
+        for need in request.plan.graph.needs[step]:
+            if need not in taken_over:
+                yield (
+                    f"the result of step {step!r} is to be taken over, and that of {need!r}, which"
+                    " it needs, is not"
+                )
 
 
 def base_request(run: str, request: RunRequest) -> BaseRequest:
@@ -24,6 +42,7 @@ def base_request(run: str, request: RunRequest) -> BaseRequest:
         revision=request.base or request.plan.base or "HEAD",
         requires=request.plan.graph.from_base,
         creates=tuple(path for step in request.plan.steps for path in step.creates),
+        reuse=tuple(Need(step=reused.step, commit=reused.commit) for reused in request.reuse),
     )
 
 
@@ -53,6 +72,22 @@ def too_much(needs: tuple[Need, ...], most_bytes: int) -> str | None:
     return (
         f"the outputs of {len(needs)} steps take {size:,} bytes, and {most_bytes:,} can be handed"
         " on; let them leave files in their worktrees instead"
+    )
+
+
+def too_large(request: RunRequest) -> str | None:
+    """What is wrong with a request that Temporal would not carry."""
+    size = len(request.model_dump_json().encode())
+    if size <= MOST_REQUEST_BYTES:
+        return None
+    advice = "shorten prompts or split it"
+    if not request.reuse:
+        return (
+            f"the plan takes {size:,} bytes, and Temporal carries {MOST_REQUEST_BYTES:,}; {advice}"
+        )
+    return (
+        f"the plan and the results to be taken over take {size:,} bytes, and Temporal carries"
+        f" {MOST_REQUEST_BYTES:,}; {advice}, or name steps with large outputs to run again"
     )
 
 

@@ -41,6 +41,9 @@ class Script:
     landing_fails: str | None = None
     started: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    based: list[BaseRequest] = field(default_factory=list)
+    needs: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By step: the commits it was handed, by the steps that made them."""
     landed: list[LandRequest] = field(default_factory=list)
     most_at_once: int = 0
     running: int = 0
@@ -50,7 +53,7 @@ class Script:
 
     @activity.defn(name="resolve_base")
     async def resolve_base(self, request: BaseRequest) -> Base:
-        del request
+        self.based.append(request)
         if self.base_never_comes:
             raise ApplicationError("busy", type="Locked")
         if self.base_fails:
@@ -67,6 +70,7 @@ class Script:
     @activity.defn(name="run_step")
     async def run_step(self, request: AttemptRequest) -> AttemptEnd:
         self.started.append(request.step.id)
+        self.needs[request.step.id] = {need.step: need.commit for need in request.needs}
         self.running += 1
         self.most_at_once = max(self.most_at_once, self.running)
         beats = asyncio.create_task(_beat())

@@ -72,7 +72,7 @@ def test_the_report_as_json_has_every_documented_field(commands: Commands) -> No
     ]
     assert set(report["steps"][0]) == {
         *("step", "agent", "outcome", "status", "attempts", "base", "result", "started_at"),
-        *("ended_at", "duration_seconds", "reason", "output", "changed"),
+        *("ended_at", "duration_seconds", "reason", "output", "kept", "reused", "changed"),
     }
     assert report["started_at"].endswith("Z")
     assert report["reason"] is None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from branchwork.backoff import back_off
-from branchwork.contract import AttemptEnd
+from branchwork.contract import AttemptEnd, Need, Reused
 from branchwork.judging import judge
 from branchwork.outcomes import Outcome, RunReport, Status, StepReport
 from branchwork.plan import Retry, Step
@@ -55,6 +55,18 @@ def test_needs_are_handed_on_in_plan_order_with_their_commits() -> None:
         ("z", "result of z"),
         ("a", "result of a"),
     ]
+
+
+def test_a_step_taken_over_has_succeeded_from_the_start_and_hands_on_its_result() -> None:
+    reused = Reused(step="a", commit="c0ffee", run="old", base="b", output={"n": 1})
+
+    progress = Progress(plan_of({"a": "", "b": "a"}), [reused])
+
+    report = progress["a"]
+    assert (report.outcome, report.reused, report.attempts) == (Outcome.SUCCEEDED, "old", 0)
+    assert [step.id for step in progress.ready("ab")] == ["b"]
+    assert progress.needs_of("b") == (Need(step="a", commit="c0ffee", output={"n": 1}),)
+    assert progress.counts() == "1 of 2 steps ended, 0 running"
 
 
 def test_a_step_that_has_ended_stays_as_it_ended() -> None:

@@ -6,7 +6,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 
 from branchwork.client import Branchwork
-from branchwork.contract import RunRequest
+from branchwork.contract import Reused, RunRequest
 from branchwork.errors import RefusedError
 from branchwork.names import RUN_QUEUE, new_run_id
 from branchwork.outcomes import RunReport
@@ -24,6 +24,57 @@ async def test_every_step_of_a_diamond_runs_after_what_it_needs(client: Client) 
     assert script.started[0] == "top"
     assert script.started[-1] == "bottom"
     assert [leaf.step for leaf in script.landed[0].leaves] == ["bottom"]
+
+
+async def test_steps_taken_over_do_not_run_and_their_results_are_built_on(client: Client) -> None:
+    script = Script()
+    reuse = (
+        Reused(step="top", commit="top-of-old", run="old"),
+        Reused(step="left", commit="left-of-old", run="older"),
+    )
+    request = RunRequest(plan=plan_of(DIAMOND), repository="/nowhere", reuse=reuse)
+
+    async with playing(client, script):
+        runs = Branchwork(client)
+        report = await runs.wait(await runs.start(request))
+
+    assert script.started == ["right", "bottom"]
+    assert script.needs["bottom"] == {"left": "left-of-old", "right": "right-1"}
+    assert outcomes(report) == dict.fromkeys(DIAMOND, "succeeded")
+    assert [step.reused for step in report.steps] == ["old", "older", None, None]
+    assert [(need.step, need.commit) for need in script.based[0].reuse] == [
+        ("top", "top-of-old"),
+        ("left", "left-of-old"),
+    ]
+
+
+async def test_a_run_that_takes_over_every_step_only_lands(client: Client) -> None:
+    script = Script()
+    reuse = (Reused(step="a", commit="a-of-old", run="old"),)
+    request = RunRequest(plan=plan_of({"a": ""}), repository="/nowhere", reuse=reuse)
+
+    async with playing(client, script):
+        runs = Branchwork(client)
+        report = await runs.wait(await runs.start(request))
+
+    assert script.started == []
+    assert [leaf.commit for leaf in script.landed[0].leaves] == ["a-of-old"]
+    assert report.outcome == "succeeded"
+
+
+async def test_results_that_do_not_fit_the_plan_refuse_the_run(client: Client) -> None:
+    reuse = (Reused(step="b", commit="b-of-old", run="old"),)
+    plan = plan_of({"a": "", "b": "a"})
+    script = Script()
+
+    async with playing(client, script):
+        runs = Branchwork(client)
+        request = RunRequest(plan=plan, repository="/nowhere", reuse=reuse)
+        report = await runs.wait(await runs.start(request))
+
+    assert report.outcome == "failed"
+    assert "that of 'a', which it needs, is not" in str(report.reason)
+    assert script.started == []
 
 
 async def test_reports_come_in_plan_order_whatever_ends_first(client: Client) -> None:

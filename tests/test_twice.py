@@ -36,6 +36,47 @@ async def test_resolving_the_base_twice_pins_it_once(bench: Bench) -> None:
     assert refs_of(bench.repository) == {"refs/branchwork/run-1/base": first.commit}
 
 
+async def test_results_taken_over_twice_are_published_once_and_outlive_the_other_runs_refs(
+    bench: Bench,
+) -> None:
+    end = await call(bench.steps.run_step, bench.request("echo work > work"))
+    request = BaseRequest(
+        run="run-2",
+        repository=str(bench.repository),
+        revision="main",
+        reuse=(Need(step="s", commit=end.result),),
+    )
+
+    first = await call(bench.runs.resolve_base, request)
+    for ref in refs_of(bench.repository, "refs/branchwork/run-1"):
+        run_git(bench.repository, "update-ref", "-d", ref)
+    second = await call(bench.runs.resolve_base, request)
+
+    assert first == second
+    assert refs_of(bench.repository) == {
+        "refs/branchwork/run-2/base": first.commit,
+        "refs/branchwork/run-2/steps/s": end.result,
+    }
+
+
+@pytest.mark.parametrize("wrong", ["0" * 40, "main", "main\0x"])
+async def test_a_result_that_is_gone_is_named_and_the_others_are_published(
+    bench: Bench, wrong: str
+) -> None:
+    head = head_of(bench.repository)
+    reuse = (Need(step="gone", commit=wrong), Need(step="there", commit=head))
+    request = BaseRequest(
+        run="run-2", repository=str(bench.repository), revision="main", reuse=reuse
+    )
+
+    with pytest.raises(ApplicationError, match="`branchwork retry run-2 gone`") as raised:
+        await call(bench.runs.resolve_base, request)
+
+    assert raised.value.type == "ResultGone"
+    assert refs_of(bench.repository)["refs/branchwork/run-2/steps/there"] == head
+    assert len(refs_of(bench.repository)) == 2
+
+
 async def test_a_base_that_was_pinned_stays_although_its_branch_moves(bench: Bench) -> None:
     request = BaseRequest(run="run-1", repository=str(bench.repository), revision="main")
     first = await call(bench.runs.resolve_base, request)

@@ -45,6 +45,13 @@ def test_each_step_has_a_line_in_plan_order_with_the_last_line_of_its_agent() ->
     assert "0 of 2 steps" in text[3]
 
 
+def test_a_result_that_was_taken_over_is_told_with_the_run_it_is_from() -> None:
+    sight = sight_of(step("a", outcome=Outcome.SUCCEEDED, reused="shop-old"))
+
+    assert "succeeded (from shop-old)" in text_of(sight)
+    assert list(lines_between(None, sight)) == ["a: succeeded (from shop-old)"]
+
+
 def test_no_line_is_wider_than_the_terminal_and_none_is_lost_below_it() -> None:
     steps = [step(f"s{number}", status=Status.WAITING) for number in range(200)]
     steps[150] = step("s150", outcome=Outcome.FAILED, reason="AgentFailed: " + "x" * 500)

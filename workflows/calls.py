@@ -12,6 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from branchwork.contract import (
+        BASE_ACTIVITY,
         LAND_RUN,
         RESOLVE_BASE,
         RUN_STEP,
@@ -38,7 +39,7 @@ async def resolve_base(request: BaseRequest) -> Base:
         RESOLVE_BASE,
         request,
         result_type=Base,
-        activity_id="base",
+        activity_id=BASE_ACTIVITY,
         summary=f"run · base · resolve {request.revision}",
         schedule_to_close_timeout=REPOSITORY_TIME,
         **_within(REPOSITORY_TIME),

@@ -24,7 +24,7 @@ class Scheduler:
     """Starts every step as soon as what it needs is done, until the run is stopped."""
 
     def __init__(self, run: str, request: RunRequest) -> None:
-        self.progress = Progress(request.plan)
+        self.progress = Progress(request.plan, request.reuse)
         self.slots = Slots(request.plan.max_parallel)
         self.base: str | None = None
         self.stopped: Stop | None = None

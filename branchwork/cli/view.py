@@ -35,8 +35,10 @@ def harmless(text: str) -> str:
 
 
 def standing(report: StepReport | RunReport) -> str:
-    """Outcome if there is one, else status: the word to show."""
-    return str(report.outcome or report.status or "unknown").replace("_", " ")
+    """Outcome if there is one, else status: the word to show, and whose result was taken over."""
+    word = str(report.outcome or report.status or "unknown").replace("_", " ")
+    reused = report.reused if isinstance(report, StepReport) else None
+    return f"{word} (from {reused})" if reused else word
 
 
 def drawn(sight: Sight, now: datetime, height: int) -> RenderableType:
