@@ -15,9 +15,13 @@ RUN_PLAN = "RunPlan"
 RESOLVE_BASE = "resolve_base"
 RUN_STEP = "run_step"
 LAND_RUN = "land_run"
+IS_SERVED = "is_served"
 """Activity types."""
 BASE_ACTIVITY = "base"
 """Id of the activity that resolves the base."""
+
+WORKER_SHUTDOWN = "WorkerShutdown"
+"""Type of the failure of a `run_step` whose worker stopped; its detail is the host's name."""
 
 REPORT_QUERY = "report"
 CANCEL_SIGNAL = "cancel"
@@ -96,6 +100,9 @@ class AttemptRequest(Message):
     agent: AgentSpec
     attempt: int
     """Counted by the workflow from 1."""
+    turn: int = 1
+    """Counts the workers that this attempt was handed to: a later one may publish over an
+    earlier one, never the other way."""
     base: str
     """The run's base; the attempt starts from it or from the merge of its needs."""
     needs: tuple[Need, ...] = ()
@@ -129,6 +136,12 @@ class Pulse(Message):
     """worktree, agent, keeping or removing."""
     line: str = ""
     """The last line that the agent printed, cut to 200 characters."""
+
+
+class HostRequest(Message):
+    """For `is_served`."""
+
+    host: str
 
 
 class LandRequest(Message):

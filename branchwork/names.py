@@ -14,6 +14,7 @@ RUN_QUEUE = "branchwork"
 """Task queue of `RunPlan` and the short activities of a run."""
 STEP_QUEUE = "branchwork.steps"
 """Task queue of agents. Another than the runs', so that its limits hold for eager starts too."""
+_HOST_QUEUE = "branchwork.host"
 
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -41,6 +42,11 @@ def bad_run_id(name: str) -> str | None:
 def new_run_id(plan: str) -> str:
     """`<plan>-<8 random base32 characters>`: 40 bits, so that no two runs meet."""
     return f"{plan}-{''.join(secrets.choice(_BASE32) for _ in range(8))}"
+
+
+def host_queue(host: str) -> str:
+    """Of what one host alone can do: go on with what it has begun."""
+    return f"{_HOST_QUEUE}.{host}"
 
 
 def run_branch(run: str) -> str:

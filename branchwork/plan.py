@@ -7,6 +7,7 @@ places told from where the error lies.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Self
@@ -69,6 +70,8 @@ class Plan(Written):
     on_failure: OnFailure = OnFailure.STOP
     deadline: Duration | None = None
     """How long a run may take altogether."""
+    lost_after: Duration = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
+    """A worker that is silent for so long is taken for lost, and its steps are handed on."""
     params: Params = Field(default_factory=dict)
     """Values for prompts and commands; `branchwork run --param NAME=VALUE` overrides them."""
     agents: Agents = Field(default_factory=dict)

@@ -59,7 +59,15 @@ class Progress:
 
     def begin(self, step: str, attempt: int, now: datetime) -> None:
         """An attempt of `step` has its slot; what is known of the one before is no longer its."""
-        self.move(step, Status.RUNNING, attempts=attempt, started_at=now, kept=None, changed=())
+        self.move(
+            step,
+            Status.RUNNING,
+            attempts=attempt,
+            started_at=now,
+            reason=None,
+            kept=None,
+            changed=(),
+        )
 
     def back_off(self, step: str, end: AttemptEnd) -> None:
         """An attempt ended so; if no other comes, its work is what there is of the step."""
@@ -69,7 +77,7 @@ class Progress:
     def end(self, step: str, end: AttemptEnd) -> None:
         """`step` ended as its last attempt did; whoever waits for it in vain is skipped."""
         fields = end.model_dump(exclude={"again", "started_at"}, exclude_none=True)
-        self._change(step, **fields, status=None)
+        self._change(step, **{"reason": None, **fields}, status=None)
         self._strand(step)
 
     def end_without_attempt(self, step: str, outcome: Outcome, reason: str, now: datetime) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import Runtime, TelemetryConfig
 
 from activities.git import without_git_variables
+from activities.hosts import HEARD_EVERY
 from branchwork.cli.leaving import leave
 from branchwork.names import StateFolder
 from branchwork.settings import Settings, SettingsError
@@ -47,7 +49,12 @@ async def _serve(slots: int | None, environ: Mapping[str, str]) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         settings = Settings.from_environment(environ)
-        client = await Client.connect(data_converter=pydantic_data_converter, **settings.connect)
+        client = await Client.connect(
+            data_converter=pydantic_data_converter,
+            # So that its server hears soon when this worker is gone.
+            runtime=Runtime(telemetry=TelemetryConfig(), worker_heartbeat_interval=HEARD_EVERY),
+            **settings.connect,
+        )
     except (SettingsError, RuntimeError) as error:
         _log.error("cannot start: %s", error)  # a sentence, not a traceback
         return 2

@@ -11,11 +11,12 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.blocking import Blocking
+from activities.hosts import HostActivities
 from activities.janitor import Janitor
 from activities.metrics import Metrics
 from activities.runs import RunActivities
 from activities.steps import StepActivities
-from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder
+from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder, host_queue
 from branchwork.standing import standing_of
 from worker.sandbox import sandboxed
 from workflows.run_plan import RunPlan
@@ -42,8 +43,10 @@ class BranchworkWorker:
         steps = StepActivities(state, host, environ, self._blocking, Metrics(meters))
         steps.on_raised = self._janitor.wake
         self._workers = (
-            self._run_worker(client, RunActivities(self._blocking)),
-            self._step_worker(client, steps, slots),
+            self._run_worker(client, RunActivities(self._blocking), HostActivities(client)),
+            self._step_worker(client, STEP_QUEUE, steps, slots),
+            # Slots of their own, so that what a host has begun never waits for new work.
+            self._step_worker(client, host_queue(host), steps, slots),
         )
 
     async def serve(self, until: asyncio.Event) -> None:
@@ -56,23 +59,23 @@ class BranchworkWorker:
             await until.wait()
             tidying.cancel()
 
-    def _run_worker(self, client: Client, runs: RunActivities) -> Worker:
+    def _run_worker(self, client: Client, runs: RunActivities, hosts: HostActivities) -> Worker:
         return Worker(
             client,
             task_queue=RUN_QUEUE,
             workflows=[RunPlan],
             workflow_runner=sandboxed(),
-            activities=[runs.resolve_base, runs.land_run],
+            activities=[runs.resolve_base, runs.land_run, hosts.is_served],
             max_concurrent_activities=4,
             # After a crash, the next worker waits this long for the dead one's sticky queue.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
             graceful_shutdown_timeout=GRACE,
         )
 
-    def _step_worker(self, client: Client, steps: StepActivities, slots: int) -> Worker:
+    def _step_worker(self, client: Client, queue: str, steps: StepActivities, slots: int) -> Worker:
         return Worker(
             client,
-            task_queue=STEP_QUEUE,
+            task_queue=queue,
             activities=[steps.run_step],
             max_concurrent_activities=slots,
             # A cancel travels back with a heartbeat: it reaches an agent within this time.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from temporalio import workflow
@@ -18,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.policies import MOST_OUTPUTS_BYTES
     from workflows.slots import Slots
     from workflows.totals import Totals
+    from workflows.turns import HostLostError, Turns
 
 
 class Attempts:
@@ -65,13 +67,23 @@ class Attempts:
             if wrong := too_much(request.needs, MOST_OUTPUTS_BYTES):
                 return _failed(f"OutputsTooLarge: {wrong}")
             try:
-                return await calls.run_step(request)
+                return await self._turns(request).end()
+            except HostLostError as error:
+                return _failed(str(error))
             except ActivityError as error:
                 if self._is_cancelled(step.id):
                     # Its worker died or stopped meanwhile; the step was to end, and has.
                     raise asyncio.CancelledError from error
                 raise_if_cancelled(error)
                 return _failed(calls.reason_of(error))
+
+    def _turns(self, request: AttemptRequest) -> Turns:
+        tell = partial(self._tell, request.step.id)
+        return Turns(request, self._request.plan.lost_after, tell, self._is_cancelled)
+
+    def _tell(self, step: str, what: str) -> None:
+        """Why nothing moves, for whoever looks at the run."""
+        self._progress.move(step, Status.RUNNING, reason=what)
 
     def _attempt_request(self, step: Step, base: str, attempt: int) -> AttemptRequest:
         needs = self._progress.needs_of(step.id)

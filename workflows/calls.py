@@ -13,6 +13,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from branchwork.contract import (
         BASE_ACTIVITY,
+        IS_SERVED,
         LAND_RUN,
         RESOLVE_BASE,
         RUN_STEP,
@@ -20,11 +21,12 @@ with workflow.unsafe.imports_passed_through():
         AttemptRequest,
         Base,
         BaseRequest,
+        HostRequest,
         Landing,
         LandRequest,
     )
     from branchwork.names import STEP_QUEUE
-    from workflows.policies import CLOSING_TIME, HEARTBEAT_TIMEOUT, MACHINERY, REPOSITORY_TIME
+    from workflows.policies import ATTEMPT, CLOSING_TIME, MACHINERY, REPOSITORY_TIME
 
 
 class _Common(TypedDict):
@@ -34,7 +36,7 @@ class _Common(TypedDict):
     start_to_close_timeout: timedelta
 
 
-async def resolve_base(request: BaseRequest) -> Base:
+async def resolve_base(request: BaseRequest, lost_after: timedelta) -> Base:
     base: Base = await workflow.execute_activity(
         RESOLVE_BASE,
         request,
@@ -42,27 +44,46 @@ async def resolve_base(request: BaseRequest) -> Base:
         activity_id=BASE_ACTIVITY,
         summary=f"run · base · resolve {request.revision}",
         schedule_to_close_timeout=REPOSITORY_TIME,
-        **_within(REPOSITORY_TIME),
+        **_within(REPOSITORY_TIME, MACHINERY, lost_after),
     )
     return base
 
 
-async def run_step(request: AttemptRequest) -> AttemptEnd:
-    """One attempt. Returns when its agent has ended, on a cancel too."""
-    step = request.step
+async def run_step(
+    request: AttemptRequest, lost_after: timedelta, host_queue: str | None
+) -> AttemptEnd:
+    """One turn of an attempt. Returns when its agent has ended, on a cancel too.
+
+    On a host's own queue it must be taken up within `lost_after`; on a pool's it may wait.
+    """
+    step, turn = request.step, f".{request.turn}" if request.turn > 1 else ""
     end: AttemptEnd = await workflow.execute_activity(
         RUN_STEP,
         request,
         result_type=AttemptEnd,
-        task_queue=STEP_QUEUE,
-        activity_id=f"{step.id}.run.{request.attempt}",
+        task_queue=host_queue or STEP_QUEUE,
+        schedule_to_start_timeout=lost_after if host_queue else None,
+        activity_id=f"{step.id}.run.{request.attempt}{turn}",
         summary=f"{step.id} · run · {step.agent_name} · attempt {request.attempt}",
-        **_within(step.timeout + CLOSING_TIME),
+        **_within(step.timeout + CLOSING_TIME, ATTEMPT, lost_after),
     )
     return end
 
 
-async def land_run(request: LandRequest) -> Landing:
+async def is_served(request: HostRequest, asking: AttemptRequest) -> bool:
+    """Whether a live worker serves that host's own queue."""
+    served: bool = await workflow.execute_activity(
+        IS_SERVED,
+        request,
+        result_type=bool,
+        activity_id=f"{asking.step.id}.host.{asking.attempt}.{asking.turn}",
+        summary=f"run · host · is there a worker on {request.host}",
+        **_within(REPOSITORY_TIME, MACHINERY, timedelta(seconds=30)),
+    )
+    return served
+
+
+async def land_run(request: LandRequest, lost_after: timedelta) -> Landing:
     landing: Landing = await workflow.execute_activity(
         LAND_RUN,
         request,
@@ -70,7 +91,7 @@ async def land_run(request: LandRequest) -> Landing:
         activity_id="land",
         summary=f"run · land · merge of {len(request.leaves)}",
         schedule_to_close_timeout=REPOSITORY_TIME,
-        **_within(REPOSITORY_TIME),
+        **_within(REPOSITORY_TIME, MACHINERY, lost_after),
     )
     return landing
 
@@ -82,11 +103,11 @@ def reason_of(error: ActivityError) -> str:
     return f"{named or type(cause).__name__}: {getattr(cause, 'message', None) or cause or error}"
 
 
-def _within(limit: timedelta) -> _Common:
+def _within(limit: timedelta, policy: RetryPolicy, lost_after: timedelta) -> _Common:
     return {
-        "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+        "heartbeat_timeout": lost_after,
         "start_to_close_timeout": limit,
-        "retry_policy": MACHINERY,
+        "retry_policy": policy,
         # With the default the run would close while its agents still write.
         "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     }

@@ -1,11 +1,13 @@
 """Timeouts and retry policies, by name. The reasons stand in docs/decisions.md."""
 
+from dataclasses import replace
 from datetime import timedelta
 
+from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-HEARTBEAT_TIMEOUT = timedelta(seconds=30)
-"""A worker is taken for lost after this; shorter ones retried attempts over a server restart."""
+with workflow.unsafe.imports_passed_through():
+    from branchwork.contract import WORKER_SHUTDOWN
 
 CLOSING_TIME = timedelta(minutes=15)
 """What an attempt may take beside its agent: worktree, merge, judging, keeping, removing."""
@@ -19,6 +21,11 @@ MACHINERY = RetryPolicy(
     maximum_interval=timedelta(minutes=1),
 )
 """For faults of the machinery: without a limit of attempts, because shutdowns count as such."""
+
+ATTEMPT = replace(
+    MACHINERY, non_retryable_error_types=["TemporalTimeout:Heartbeat", WORKER_SHUTDOWN]
+)
+"""Who goes on with an attempt when its worker falls silent is for the workflow to choose."""
 
 MOST_OUTPUTS_BYTES = 1_000_000
 """Of all outputs that one step is handed."""

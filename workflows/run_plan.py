@@ -109,7 +109,9 @@ class RunPlan:
             self._steps.stop(refused(reason))
             return
         try:
-            base = await calls.resolve_base(base_request(self._run_id, self._request))
+            base = await calls.resolve_base(
+                base_request(self._run_id, self._request), self._plan.lost_after
+            )
         except ActivityError as error:
             # Once a cancel was asked for, Temporal tries nothing again: the cause is the cancel.
             self._steps.notice_cancel()
@@ -137,9 +139,8 @@ class RunPlan:
         self._steps.close()
         base = self._steps.base or ""
         try:
-            self._landing = await calls.land_run(
-                land_request(self._run_id, self._request, base=base, leaves=leaves)
-            )
+            request = land_request(self._run_id, self._request, base=base, leaves=leaves)
+            self._landing = await calls.land_run(request, self._plan.lost_after)
         except ActivityError as error:
             raise_if_cancelled(error)
             self._steps.stopped = Stop(Outcome.FAILED, calls.reason_of(error))

@@ -1,0 +1,109 @@
+"""Who works on an attempt, and who takes it over when a worker falls silent or stops."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import count
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+with workflow.unsafe.imports_passed_through():
+    from branchwork.contract import WORKER_SHUTDOWN, AttemptEnd, AttemptRequest, HostRequest, Pulse
+    from branchwork.names import host_queue
+    from workflows import calls
+
+MOST_LOSSES = 3
+"""Hosts that one attempt may lose; the next loss is its end."""
+
+
+class HostLostError(Exception):
+    """The attempt has lost as many hosts as it may; the text names the last one."""
+
+
+class Turns:
+    """The turns of one attempt.
+
+    Whoever falls silent is asked first, on the queue of its host alone: what it has begun
+    lies on its disk. Only when nobody serves that queue is the host lost, and the attempt
+    anyone's. A host that was taken for lost and took the attempt up itself was not.
+    """
+
+    def __init__(
+        self,
+        request: AttemptRequest,
+        lost_after: timedelta,
+        tell: Callable[[str], None],
+        is_cancelled: Callable[[str], bool],
+    ) -> None:
+        self._request = request
+        self._lost_after = lost_after
+        self._tell = tell
+        self._is_cancelled = is_cancelled
+        self._host: str | None = None
+        """The only one that is asked now; None: whoever of the pool comes first."""
+        self._lost: list[str] = []
+
+    async def end(self) -> AttemptEnd:
+        """Raises HostLostError, and ActivityError for whatever another turn cannot mend."""
+        for turn in count(1):
+            request = self._request.model_copy(update={"turn": turn})
+            try:
+                return await calls.run_step(request, self._lost_after, self._queue())
+            except ActivityError as error:
+                if self._is_cancelled(request.step.id):
+                    raise
+                await self._hand_on(error, request)
+        raise AssertionError  # count() has no end
+
+    def _queue(self) -> str | None:
+        return host_queue(self._host) if self._host else None
+
+    async def _hand_on(self, error: ActivityError, request: AttemptRequest) -> None:
+        """Choose who is asked next. Raises `error` if nobody else would do better."""
+        if self._host and _is_timeout(error, TimeoutType.SCHEDULE_TO_START):
+            await self._doubt(self._host, request)
+        elif _is_silence(error):
+            self._host = _host_of(error)
+            self._forgive(self._host)
+            self._tell(f"the worker on {self._host or 'its host'} stopped; waiting for it")
+        else:
+            raise error
+
+    async def _doubt(self, host: str, request: AttemptRequest) -> None:
+        """A busy host is asked again; one without a worker is lost."""
+        if await calls.is_served(HostRequest(host=host), request):
+            return
+        self._lost.append(host)
+        if len(self._lost) > MOST_LOSSES:
+            raise HostLostError(
+                f"HostLost: {', '.join(self._lost)} went away one after the other, the last one"
+                f" without a worker that answers; start one with `branchwork up`, then retry"
+            )
+        self._tell(f"HostLost: no worker answers on {host}; waiting for any worker")
+        self._host = None
+
+    def _forgive(self, host: str | None) -> None:
+        if self._lost and self._lost[-1] == host:
+            self._lost.pop()
+
+
+def _is_silence(error: ActivityError) -> bool:
+    cause = error.cause
+    stopped = isinstance(cause, ApplicationError) and cause.type == WORKER_SHUTDOWN
+    return stopped or _is_timeout(error, TimeoutType.HEARTBEAT)
+
+
+def _is_timeout(error: ActivityError, kind: TimeoutType) -> bool:
+    return isinstance(error.cause, TemporalTimeoutError) and error.cause.type is kind
+
+
+def _host_of(error: ActivityError) -> str | None:
+    """None if the worker fell silent before its first heartbeat."""
+    cause = error.cause
+    if isinstance(cause, TemporalTimeoutError):
+        details = cause.last_heartbeat_details
+        return Pulse.model_validate(details[0]).host if details else None
+    if isinstance(cause, ApplicationError) and cause.details:
+        return str(cause.details[0])
+    return None
