@@ -14,6 +14,8 @@ from branchwork.standing import Standing, why_left_over
 
 INTERVAL_SECONDS = 30
 """A run whose worker died ends, at the earliest, when its heartbeat times out."""
+AT_ONCE = 16
+"""Steps; agents that do not care for TERM take 5 s each."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Janitor:
         self._taking = TakingAway(state, host, blocking, self._why)
         self._complained: set[StepKey] = set()
         self._woken = asyncio.Event()
+        self._some = asyncio.Semaphore(AT_ONCE)
 
     def wake(self) -> None:
         """Look now: a try left its agent to somebody else, and there may be nobody."""
@@ -44,22 +47,31 @@ class Janitor:
 
     async def tidy_for_ever(self) -> None:
         """First of all what is seen in the repositories only: they are many, and far away."""
-        await self.tidy(thoroughly=True)
+        await self._tidy_all(thoroughly=True)
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), INTERVAL_SECONDS)
             self._woken.clear()
-            await self.tidy()
+            await self._tidy_all(thoroughly=False)
+
+    async def _tidy_all(self, *, thoroughly: bool) -> None:
+        try:
+            await self.tidy(thoroughly=thoroughly)
+        except Exception:
+            _log.exception("what is left on this host could not be looked at")
 
     async def tidy(self, *, thoroughly: bool = False) -> None:
         """Fails for one step alone: the others are tidied, and it is tried again later."""
-        for left in await self._blocking(_look, self._state, thoroughly=thoroughly):
-            await self._tidy(left)
+        found = await self._blocking(_look, self._state, thoroughly=thoroughly)
+        async with asyncio.TaskGroup() as steps:
+            for left in found:
+                steps.create_task(self._tidy(left))
         await self._blocking(empty_trash, self._state.trash)
 
     async def _tidy(self, left: Left) -> None:
         try:
-            taken = await self._taking.take(left)
+            async with self._some:
+                taken = await self._taking.take(left)
         except Exception as error:  # noqa: BLE001  # whatever it is, it stops neither worker nor janitor
             self._complain(left, str(error))
         else:

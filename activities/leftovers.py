@@ -1,12 +1,14 @@
 """What stands on this host of steps: worktrees, and processes wherever their agents went."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from activities.agents.base import MARKER, PROMPT_FILE
+from activities.git_faults import GitError
 from activities.records import last_record
 from activities.sweeping import marked_below
 from activities.workplace import recorded
@@ -63,9 +65,15 @@ def _worktree_entries(state: StateFolder, repositories: Iterable[Path]) -> set[S
     found = (
         place.relative_to(top).parts
         for repository in repositories
-        for place in places_below(repository, top)
+        for place in _places(repository, top)
     )
     return {(parts[0], parts[1]) for parts in found if len(parts) > 1}
+
+
+def _places(repository: Path, top: Path) -> list[Path]:
+    with suppress(GitError, OSError):
+        return places_below(repository, top)
+    return []
 
 
 def _processes(state: StateFolder) -> dict[StepKey, dict[int, list[psutil.Process]]]:

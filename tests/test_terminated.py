@@ -1,0 +1,103 @@
+"""`temporal workflow terminate` asks nobody to clean up; it is done all the same."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from branchwork.client import Branchwork
+from branchwork.contract import RunRequest
+from branchwork.names import new_run_id
+from branchwork.plan import Plan
+from repositories import files_of, make_repository, refs_of, worktrees_of
+from worker_processes import WorkerProcess, worker_process
+from workers import processes_of
+
+AGENT = """
+import pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if "alone" not in sys.argv:
+    subprocess.Popen([sys.executable, *sys.argv, "alone"], start_new_session=True)
+    pathlib.Path("half").write_text("half")
+else:
+    pathlib.Path("other half").write_text("other half")
+time.sleep(300)
+"""
+
+
+@pytest.fixture
+async def worker(client: Client, tmp_path: Path) -> AsyncIterator[WorkerProcess]:
+    with worker_process(client, tmp_path / "state") as worker:
+        yield worker
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return make_repository(tmp_path / "repository", {"agent.py": AGENT})
+
+
+async def start(client: Client, repository: Path, state: WorkerProcess) -> str:
+    """A run whose agents, that do not care for TERM, have written something."""
+    steps = [{"id": name, "run": "exec python3 agent.py"} for name in ("a", "b")]
+    plan = Plan.model_validate({"plan": "test", "steps": steps})
+    run = await Branchwork(client).start(
+        RunRequest(plan=plan, repository=str(repository)), new_run_id("test")
+    )
+    halves = [state.state.worktree(run, step) / name for step in "ab" for name in HALVES]
+    await until(lambda: all(half.exists() for half in halves))
+    return run
+
+
+HALVES = ("half", "other half")
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.1)
+
+
+async def nothing_left(worker: WorkerProcess, repository: Path, run: str) -> None:
+    """And what the agents wrote is on refs."""
+    await until(
+        lambda: (
+            not [
+                *processes_of(run),
+                *worktrees_of(repository),
+                *worker.state.worktrees.glob("*"),
+                *worker.state.trash.glob("*"),
+                *repository.glob(".git/**/*.lock"),
+            ]
+        )
+    )
+    for step in "ab":
+        refs = refs_of(repository, f"refs/branchwork/{run}/attempts/{step}")
+        kept = [files_of(repository, commit) for commit in refs.values()]
+        assert any(set(HALVES) <= set(files) for files in kept), worker.log()
+
+
+async def test_a_worker_takes_away_what_a_terminated_run_left(
+    client: Client, worker: WorkerProcess, repository: Path
+) -> None:
+    run = await start(client, repository, worker)
+
+    await client.get_workflow_handle(run).terminate()
+
+    await nothing_left(worker, repository, run)
+    assert worker.process.poll() is None
+
+
+async def test_the_next_worker_takes_away_what_a_terminated_run_left(
+    client: Client, worker: WorkerProcess, repository: Path
+) -> None:
+    run = await start(client, repository, worker)
+    worker.kill()
+    survivors = processes_of(run)
+
+    await client.get_workflow_handle(run).terminate()
+    worker.start()
+
+    assert survivors
+    await nothing_left(worker, repository, run)
