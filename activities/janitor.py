@@ -57,7 +57,7 @@ class Janitor:
     async def _tidy_all(self, *, thoroughly: bool) -> None:
         try:
             await self.tidy(thoroughly=thoroughly)
-        except Exception:
+        except Exception:  # noqa: BLE001  # the next look may go well
             _log.exception("what is left on this host could not be looked at")
 
     async def tidy(self, *, thoroughly: bool = False) -> None:
