@@ -5,15 +5,22 @@ from contextlib import contextmanager
 
 from temporalio.exceptions import ApplicationError
 
-from activities.git_faults import GitError
+from activities.git_faults import GitError, disk_faults_named, while_under_way
 
 
 @contextmanager
-def git_faults_named() -> Iterator[None]:
-    """A GitError leaves as an ApplicationError of its name, tried again only if that can help."""
+def git_faults_named(*, under_way: bool = True) -> Iterator[None]:
+    """A GitError leaves as an ApplicationError of its name, tried again only if that can help.
+
+    So does what a disk refuses to us. `under_way`: the run has begun, and waits for what
+    its user can mend.
+    """
     try:
-        yield
+        with disk_faults_named("work on this disk"):
+            yield
     except GitError as error:
+        fault = while_under_way(error) if under_way else error
+        # From none: Temporal keeps 4 KB of a failure, and the sentence would give way to a trace.
         raise ApplicationError(
-            str(error), type=error.name, non_retryable=not error.transient
-        ) from error
+            str(fault), type=fault.name, non_retryable=not fault.transient
+        ) from None

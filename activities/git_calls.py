@@ -143,8 +143,15 @@ def call_git(  # noqa: PLR0913  # all but the first two by name
     out, complaint = _finish(process, encoded(text), seconds, f"git {command} in {folder}")
     answer = Answer(process.returncode, out, complaint.decode(errors="replace"))
     if answer.status not in accept:
-        raise fault_of(f"git {command} in {folder}", answer.status, answer.complaint)
+        what = f"git {command} in {folder}"
+        raise fault_of(what, answer.status, answer.complaint, _written_in(folder, env or {}))
     return answer
+
+
+def _written_in(folder: Path, env: Mapping[str, str]) -> Path:
+    """Where a git in `folder` writes, as far as that is known without asking one."""
+    named = Path(env.get("GIT_DIR", folder / ".git"))
+    return named if named.is_dir() else folder
 
 
 def _finish(

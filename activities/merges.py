@@ -1,12 +1,15 @@
 """Merges in git's object store: no checkout, and nobody's index, HEAD or files are touched."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from activities.git import call_git, identity
-from activities.git_faults import GitError
+from activities.git_faults import GitError, fault_of
+
+_FAULT = re.compile("^(error|fatal): ", re.MULTILINE)
 
 
 class Side(NamedTuple):
@@ -99,6 +102,9 @@ def _merge(repository: Path, one: str, other: str) -> _Merged:
         other,
         accept=(0, 1),
     )
+    # Of a repository that lacks objects it makes what it can, and calls that a merge.
+    if not answer.fields or _FAULT.search(answer.complaint):
+        raise fault_of(f"git merge_tree in {repository}", answer.status, answer.complaint)
     tree, *files = answer.fields
     return _Merged(tree, tuple(sorted(set(files))) if answer.status else ())
 

@@ -1,8 +1,10 @@
 """The record of one attempt on this host's disk: what a second try of it looks at first."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from activities.git_faults import disk_faults_named
 from branchwork.contract import AttemptEnd, AttemptRequest
 from branchwork.models import Message
 
@@ -22,10 +24,13 @@ class Record(Message):
 
 
 def read_record(folder: Path) -> Record | None:
-    """None if there is none, or none that can be read: then nothing is known."""
+    """None if there is none, or none that makes sense: then nothing is known.
+
+    Raises OSError where the disk does not give it back: it may tell of work.
+    """
     try:
         return Record.model_validate_json((folder / "record.json").read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
@@ -41,15 +46,38 @@ def last_record(attempts: Path) -> Record | None:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Atomic: a reader sees the old one or the new one."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(folder / "record.json", record.model_dump_json().encode())
+    """Atomic: a reader sees the old one or the new one, also after the machine lost its power."""
+    with disk_faults_named(f"writing the record in {folder}"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(folder / "record.json", record.model_dump_json().encode(), lasting=True)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Replace `path` in one step; only its owner may read it."""
+def write_private(path: Path, content: bytes, *, lasting: bool = False) -> None:
+    """Replace `path` in one step; only its owner may read it. Leaves nothing half written.
+
+    `lasting`: on the disk itself when this returns.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    partial.replace(path)
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if lasting:
+                file.flush()
+                os.fsync(descriptor)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    if lasting:
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """The names in it: without this, a file that was synced can still be nameless."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -46,7 +46,7 @@ class RunActivities:
         Raises, not to be retried, what makes the plan impossible on this base.
         """
         async with alive(activity.heartbeat):
-            with git_faults_named():
+            with git_faults_named(under_way=False):
                 return await self._blocking(_pin_base, request)
 
     @activity.defn(name=LAND_RUN)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
     WorkflowExecution,
@@ -103,7 +104,16 @@ async def activities_of(
 async def _activity(info: PendingActivityInfo, converter: DataConverter) -> Activity:
     payloads = info.heartbeat_details.payloads
     pulses = await converter.decode(payloads, [Pulse]) if payloads else []
-    failure = info.last_failure.message if info.HasField("last_failure") else None
+    failure = told_failure(info.last_failure) if info.HasField("last_failure") else None
     return Activity(
         pulse=pulses[0] if pulses else None, failure=failure, tries=max(1, info.attempt)
     )
+
+
+def told_failure(failure: Failure) -> str:
+    """`Name: sentence`, of what an activity raised."""
+    # Temporal wraps one that is long in one of its own, which tells nothing of it.
+    if failure.HasField("server_failure_info") and failure.HasField("cause"):
+        return told_failure(failure.cause)
+    name = failure.application_failure_info.type
+    return f"{name}: {failure.message}" if name else failure.message

@@ -161,19 +161,34 @@ def test_calls_leave_no_process_and_no_descriptor(repository: Path) -> None:
         ("fatal: failed to read /r/.git/worktrees/a/commondir: Success", "Locked"),
         ("fatal: cannot lock ref 'refs/x': reference already exists", "RefTaken"),
         ("error: unable to write file x: No space left on device", "DiskFull"),
+        ("fatal: sha1 file 'index.lock' write error. Out of diskspace", "DiskFull"),
+        ("error: read error while indexing x: Input/output error", "DiskFailed"),
         ("fatal: cannot mkdir: Read-only file system", "ReadOnly"),
+        (
+            "error: unable to create temporary file: Read-only file system\nfatal: Unable",
+            "ReadOnly",
+        ),
+        (
+            "error: insufficient permission for adding an object\nerror: unable to index file 'x'",
+            "ReadOnly",
+        ),
         (
             'error: open("x"): Permission denied\nfatal: Unable to process path x',
             "UnreadableFile",
         ),
+        ("fatal: bad object 0cfbf08886fca9a91cb753ec8734c84fcbe52c9f", "UnknownRevision"),
+        ("error: packfile ./p.pack cannot be mapped: not enough", "BrokenRepository"),
+        ("fatal: index file smaller than expected", "BrokenRepository"),
         ("usage: git merge-tree <base-tree> <branch1> <branch2>", "GitTooOld"),
         ("fatal: something new", "GitFailed"),
     ],
 )
-def test_each_fault_has_a_name_and_only_a_lock_passes_by_itself(complaint: str, name: str) -> None:
+def test_each_fault_has_a_name_and_locks_and_disks_may_get_better(
+    complaint: str, name: str
+) -> None:
     fault = fault_of("git x in /r", 128, complaint)
 
-    assert (fault.name, fault.transient) == (name, name == "Locked")
+    assert (fault.name, fault.transient) == (name, name in ("Locked", "DiskFull", "DiskFailed"))
     assert str(fault).startswith("git x in /r failed")
 
 

@@ -24,6 +24,7 @@ class Host:
     """One worker host, and what is left on it."""
 
     def __init__(self, client: Client, state: StateFolder) -> None:
+        self.client = client
         self.runs = Branchwork(client)
         self.state = state
 
