@@ -422,7 +422,8 @@ async def test_outputs_of_forty_leaves_do_not_keep_a_run_from_landing(client: Cl
 
     assert report.outcome == "succeeded"
     assert script.landed[0].leaves[0].output is None
-    assert "left out" in reason(report, "s00")
+    # Which ones depends on the lengths of their times.
+    assert any("left out" in reason(report, name) for name in names)
 
 
 async def test_a_step_that_waits_can_be_cancelled(client: Client) -> None:
