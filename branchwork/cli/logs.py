@@ -17,6 +17,11 @@ async def show_log(here: Session, run: str, step: str, attempt: int | None, *, f
     """Print the log of an attempt; with `follow` go on, over attempts, until the step ends."""
     client = await here.client()
     report = await _step(client, run, step)
+    if report.reused:
+        raise RefusedError(
+            f"step {step!r} did not run in {run}, it was taken over: `branchwork logs"
+            f" {report.reused} {step}`"
+        )
     if report.attempts == 0 and not follow:
         raise RefusedError(f"step {step!r} of {run} has not run: {report.reason or report.status}")
     number = attempt or max(1, report.attempts)

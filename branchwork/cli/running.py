@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from temporalio.service import RPCError
@@ -11,10 +11,12 @@ from branchwork.cli.connection import ServingError
 from branchwork.cli.follow import Wish, follow
 from branchwork.cli.registry import add
 from branchwork.cli.repository import Repository
-from branchwork.cli.request import Options, Prepared, prepare
+from branchwork.cli.request import Options, prepare
+from branchwork.cli.reusing import prepare_reusing
 from branchwork.cli.session import Session, session
 from branchwork.cli.view import summary
 from branchwork.client import Branchwork
+from branchwork.contract import RunRequest
 from branchwork.errors import RefusedError
 from branchwork.outcomes import Outcome, RunReport
 
@@ -29,6 +31,17 @@ AgentOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Print the run's id and go.")]
+IdOption = Annotated[str | None, typer.Option("--id", help="The run's id; default: new.")]
+
+
+class Starting(NamedTuple):
+    """How a run is started."""
+
+    run: str | None
+    """Its id; None for a new one."""
+    detach: bool
+    json: bool
 
 
 def register(app: typer.Typer) -> None:
@@ -46,9 +59,9 @@ def register(app: typer.Typer) -> None:
 def run(  # noqa: PLR0913  # the options of a command are its parameters
     plan: PlanArgument,
     *,
-    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and go.")] = False,
+    detach: DetachOption = False,
     json: JsonOption = False,
-    run_id: Annotated[str | None, typer.Option("--id", help="The run's id; default: new.")] = None,
+    run_id: IdOption = None,
     base: Annotated[str | None, typer.Option(help="Branch, tag or commit to start from.")] = None,
     param: Annotated[
         list[str], typer.Option(metavar="NAME=VALUE", help="Override a parameter of the plan.")
@@ -57,12 +70,16 @@ def run(  # noqa: PLR0913  # the options of a command are its parameters
     repository: Annotated[
         Path | None, typer.Option(help="The repository; default: the one around here.")
     ] = None,
+    reuse: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Take over results of RUN where nothing changed."),
+    ] = None,
 ) -> int:
     """Run a plan on this repository and show it live; the result branch is the answer."""
     here = session()
-    prepared = prepare(plan, Options(agent, param, base, repository))
-    here.output.say_all(map(str, prepared.loaded.warnings))
-    return asyncio.run(_run(here, prepared, run_id, detach=detach, json=json))
+    options = Options(agent, param, base, repository)
+    starting = Starting(run_id, detach=detach, json=json)
+    return asyncio.run(_run(here, plan, options, reuse, starting))
 
 
 def watch(run_id: RunArgument, *, json: JsonOption = False) -> int:
@@ -99,18 +116,28 @@ def merge(
 
 
 async def _run(
-    here: Session, prepared: Prepared, run_id: str | None, *, detach: bool, json: bool
+    here: Session, plan: Path, options: Options, reuse: str | None, starting: Starting
 ) -> int:
+    prepared = (
+        prepare(plan, options)
+        if reuse is None
+        else await prepare_reusing(here, plan, options, reuse)
+    )
+    here.output.say_all(map(str, prepared.loaded.warnings))
     if uncommitted := prepared.repository.uncommitted():
         base = str(prepared.request.base)[:10]
         here.output.say(f"note: {uncommitted} uncommitted changes are not part of the base {base}")
-    client = await here.serving_client()
-    started = await client.start(prepared.request, run_id)
-    if detach:
+    return await launch(here, await here.serving_client(), prepared.request, starting)
+
+
+async def launch(here: Session, client: Branchwork, request: RunRequest, starting: Starting) -> int:
+    """Start a run and, unless it shall be left to itself, show it until it ends."""
+    started = await client.start(request, starting.run)
+    if starting.detach:
         here.output.raw(started)
         return 0
-    here.output.say(f"run {started} on {str(prepared.request.base)[:10]}")
-    return await _follow(here, client, started, json=json)
+    here.output.say(f"run {started} on {str(request.base)[:10]}")
+    return await _follow(here, client, started, json=starting.json)
 
 
 async def _watch(here: Session, run_id: str, *, json: bool) -> int:
