@@ -331,6 +331,8 @@ def test_a_wrong_plan_fails_the_check(commands: Commands) -> None:
 
 @pytest.mark.parametrize("command", ["status", "watch", "cancel", "merge", "diff"])
 def test_a_run_that_does_not_exist_is_told(commands: Commands, command: str) -> None:
+    commands("up")
+
     done = commands(command, "nobody")
 
     assert done.returncode == 2
