@@ -28,6 +28,7 @@ SETTINGS = (
     "maintenance.auto=false",
     "i18n.commitEncoding=UTF-8",
     "protocol.file.allow=user",
+    "push.pushOption=",
     "submodule.recurse=false",
     "worktree.useRelativePaths=false",
     "advice.detachedHead=false",

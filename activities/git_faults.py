@@ -188,6 +188,10 @@ _UNDER_WAY = {
         "UntrustedRepository",
         "the repository has come to belong to another user; give it back, and the run goes on",
     ),
+    "RemoteRefused": (
+        "RemoteRefused",
+        "let the worker's user fetch and push there without a question, and the run goes on",
+    ),
 }
 
 

@@ -1,12 +1,12 @@
-"""Where a run's work ends up: one branch in the user's repository."""
+"""Where a run's work ends up: one branch in the user's repository, or in the remote."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from activities.git_faults import GitError
 from activities.merges import Side, merge_sides
-from activities.revisions import RefChange, publish_refs
+from activities.repositories import Repository
+from activities.revisions import RefChange
 from branchwork.names import result_ref, run_branch
 
 
@@ -15,7 +15,7 @@ class Landed(NamedTuple):
     branch: str
 
 
-def land(repository: Path, run: str, base: str, sides: Sequence[Side]) -> Landed:
+def land(repository: Repository, run: str, base: str, sides: Sequence[Side]) -> Landed:
     """Merge `sides` and put the run's branch and result ref there, both or none.
 
     No checkout, no force. Does nothing if they stand there already. Raises
@@ -23,11 +23,11 @@ def land(repository: Path, run: str, base: str, sides: Sequence[Side]) -> Landed
     those of the merge.
     """
     steps = ", ".join(side.step for side in sides)
-    commit = merge_sides(repository, base, sides, f"branchwork: {run}\n\nSteps: {steps}\n")
+    commit = merge_sides(repository.folder, base, sides, f"branchwork: {run}\n\nSteps: {steps}\n")
     branch = run_branch(run)
     changes = [RefChange(f"refs/heads/{branch}", commit), RefChange(result_ref(run), commit)]
     try:
-        publish_refs(repository, changes)
+        repository.stores[-1].publish(changes)
     except GitError as error:
         if error.name != "RefTaken":
             raise

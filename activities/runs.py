@@ -1,6 +1,5 @@
 """What happens once a run: its base is pinned, its results are landed."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from temporalio import activity
@@ -8,18 +7,17 @@ from temporalio.exceptions import ApplicationError
 
 from activities.blocking import Blocking
 from activities.errors import git_faults_named
+from activities.git_faults import GitError
 from activities.landing import land
 from activities.merges import Side
 from activities.pulse import alive
+from activities.repositories import Repository, publish_everywhere, repository_of
 from activities.revisions import (
     RefChange,
+    RefTaken,
     leaving_symlinks,
     missing_commits,
     missing_paths,
-    publish_ref,
-    publish_refs,
-    read_refs,
-    resolve_commit,
 )
 from branchwork.contract import (
     LAND_RUN,
@@ -28,15 +26,15 @@ from branchwork.contract import (
     BaseRequest,
     Landing,
     LandRequest,
-    Need,
 )
-from branchwork.names import base_ref, step_ref
+from branchwork.names import StateFolder, base_ref, step_ref
 
 
 class RunActivities:
     """For the queue of runs: short, and never an agent."""
 
-    def __init__(self, blocking: Blocking) -> None:
+    def __init__(self, state: StateFolder, blocking: Blocking) -> None:
+        self._state = state
         self._blocking = blocking
 
     @activity.defn(name=RESOLVE_BASE)
@@ -47,7 +45,7 @@ class RunActivities:
         """
         async with alive(activity.heartbeat):
             with git_faults_named(under_way=False):
-                return await self._blocking(_pin_base, request)
+                return await self._blocking(_pin_base, request, self._state)
 
     @activity.defn(name=LAND_RUN)
     async def land_run(self, request: LandRequest) -> Landing:
@@ -57,32 +55,36 @@ class RunActivities:
         """
         async with alive(activity.heartbeat):
             with git_faults_named():
-                return await self._blocking(_land, request)
+                return await self._blocking(_land, request, self._state)
 
 
-def _pin_base(request: BaseRequest) -> Base:
-    repository = Path(request.repository)
-    pin = base_ref(request.run)
-    # The branch may have moved since a first try pinned it.
-    pinned = read_refs(repository, [pin]).get(pin)
-    commit = pinned or resolve_commit(repository, request.revision)
-    _refuse_missing(repository, commit, request.requires)
-    _refuse_symlinks(repository, commit, request.creates)
-    publish_ref(repository, pin, commit, None)
-    _take_over(repository, request.run, request.reuse)
+def _pin_base(request: BaseRequest, state: StateFolder) -> Base:
+    repository = repository_of(request.repository, state)
+    commit = repository.resolve(request.run, request.revision)
+    _refuse_missing(repository.folder, commit, request.requires)
+    _refuse_symlinks(repository.folder, commit, request.creates)
+    try:
+        publish_everywhere(repository, [RefChange(base_ref(request.run), commit)])
+    except RefTaken as taken:
+        # Another try was quicker, and the branch moved in between: the next one finds its pin.
+        raise GitError(str(taken), taken.name, transient=True) from taken
+    _take_over(repository, request)
     return Base(commit=commit)
 
 
-def _take_over(repository: Path, run: str, reuse: Sequence[Need]) -> None:
+def _take_over(repository: Repository, request: BaseRequest) -> None:
     """Publish results of other runs as the run's own: theirs may be forgotten."""
-    gone = missing_commits(repository, [reused.commit for reused in reuse])
-    there = [reused for reused in reuse if reused.commit not in gone]
-    changes = [RefChange(step_ref(run, reused.step), reused.commit) for reused in there]
-    publish_refs(repository, changes)
-    if lost := [reused.step for reused in reuse if reused.commit in gone]:
+    run = request.run
+    wanted = {step_ref(run, reused.step): reused.commit for reused in request.reuse}
+    repository.bring(run, wanted)
+    gone = missing_commits(repository.folder, list(wanted.values()))
+    there = {ref: commit for ref, commit in wanted.items() if commit not in gone}
+    publish_everywhere(repository, [RefChange(ref, commit) for ref, commit in there.items()])
+    if lost := [reused.step for reused in request.reuse if reused.commit in gone]:
         raise ApplicationError(
-            f"{repository} no longer holds the results of {', '.join(map(repr, lost))} that were"
-            f" to be taken over; let them run again: `branchwork retry {run} {' '.join(lost)}`",
+            f"{request.repository} no longer holds the results of"
+            f" {', '.join(map(repr, lost))} that were to be taken over; let them run again:"
+            f" `branchwork retry {run} {' '.join(lost)}`",
             type="ResultGone",
             non_retryable=True,
         )
@@ -110,7 +112,11 @@ def _refuse_symlinks(repository: Path, commit: str, creates: tuple[str, ...]) ->
         )
 
 
-def _land(request: LandRequest) -> Landing:
+def _land(request: LandRequest, state: StateFolder) -> Landing:
+    repository = repository_of(request.repository, state)
+    run = request.run
+    wanted = {step_ref(run, leaf.step): leaf.commit for leaf in request.leaves}
+    repository.bring(run, {base_ref(run): request.base, **wanted})
     sides = [Side(leaf.step, leaf.commit) for leaf in request.leaves]
-    landed = land(Path(request.repository), request.run, request.base, sides)
+    landed = land(repository, run, request.base, sides)
     return Landing(commit=landed.commit, branch=landed.branch)

@@ -5,22 +5,16 @@ Blocking calls, each safe to do twice; an attempt makes them in threads.
 
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
 from activities.keeping import Kept, keep_work
 from activities.merges import Side, merge_sides
+from activities.publishing import Turn, Work, publish, trailers_of
 from activities.records import Record, last_record, read_record, write_record
-from activities.revisions import (
-    RefChange,
-    RefTaken,
-    publish_beside,
-    publish_refs,
-    publish_work,
-    resolve_commit,
-)
+from activities.repositories import repository_of
+from activities.revisions import resolve_commit
 from activities.worktrees import add_worktree, find_entry, remove_worktree
 from branchwork.contract import AttemptEnd, AttemptRequest
-from branchwork.names import StateFolder, attempt_ref, step_ref
+from branchwork.names import StateFolder, base_ref, step_ref
 
 
 class Workplace:
@@ -30,7 +24,8 @@ class Workplace:
         self._request = request
         self._state = state
         self._new_record = Record(workflow_run=workflow_run, host=host, request=request)
-        self.repository = Path(request.repository)
+        self._repository = repository_of(request.repository, state)
+        self.repository = self._repository.folder
         self.worktree = state.worktree(request.run, request.step.id)
         self.folder = state.attempt(request.run, request.step.id, request.attempt)
 
@@ -42,12 +37,19 @@ class Workplace:
 
     def make(self) -> str:
         """A worktree at the merge of what the step needs; that commit. Raises MergeConflict."""
+        self._bring()
         sides = [Side(need.step, need.commit) for need in self._request.needs]
         message = f"branchwork: base of {self._request.step.id}"
         base = merge_sides(self.repository, self._request.base, sides, message)
         self.record(base)
         add_worktree(self.repository, self.worktree, base)
         return base
+
+    def _bring(self) -> None:
+        """What other hosts made of it."""
+        run = self._request.run
+        needs = {step_ref(run, need.step): need.commit for need in self._request.needs}
+        self._repository.bring(run, {base_ref(run): self._request.base, **needs})
 
     def record(self, base: str, end: AttemptEnd | None = None, *, began: bool = False) -> None:
         update = {"base": base, "end": end, "began": began or end is not None}
@@ -84,33 +86,30 @@ class Workplace:
             kept = self.keep(base, when)
         else:
             kept = Kept(self._last_commit() or base)
-        if kept.commit == base and not kept.left:
-            return None
-        request = self._request
-        ref = attempt_ref(request.run, request.step.id, request.attempt)
-        return publish_beside(self.repository, ref, kept.commit, kept.left)
+        return publish(self._repository, self._work(base, kept, is_late=True))
 
     def publish(self, base: str, kept: Kept, *, succeeded: bool) -> str | None:
         """Put the work on the attempt's ref and, for a success, on the step's.
 
-        The attempt's ref; None if there was no work.
+        The ref that keeps it; None if there was no work. Raises GitError, transient where
+        a remote cannot be reached: then this host keeps it, and it may be called again.
         """
-        request = self._request
-        attempt = attempt_ref(request.run, request.step.id, request.attempt)
-        step = step_ref(request.run, request.step.id)
-        has_work = kept.commit != base or bool(kept.left)
-        if has_work:
-            publish_work(self.repository, attempt, kept.commit, kept.left)
-        if succeeded:
-            self._set(step, kept.commit)
-        return attempt if has_work else None
+        return publish(self._repository, self._work(base, kept, succeeded=succeeded))
 
-    def _set(self, ref: str, commit: str) -> None:
-        """A run that was reset in Temporal runs a step again: its newer result counts."""
-        try:
-            publish_refs(self.repository, [RefChange(ref, commit)])
-        except RefTaken as taken:
-            publish_refs(self.repository, [RefChange(ref, commit, taken.found)])
+    def _work(
+        self, base: str, kept: Kept, *, succeeded: bool = False, is_late: bool = False
+    ) -> Work:
+        request = self._request
+        return Work(
+            run=request.run,
+            step=request.step.id,
+            turn=Turn(request.attempt, request.turn),
+            commit=kept.commit,
+            left=kept.left,
+            has_work=kept.commit != base or bool(kept.left),
+            succeeded=succeeded,
+            is_late=is_late,
+        )
 
     def last(self) -> "Workplace | None":
         """Of the step's last attempt that was here; this one, or one before it."""
@@ -140,4 +139,4 @@ def recorded(record: Record, state: StateFolder) -> Workplace:
 def _message(request: AttemptRequest) -> str:
     step = request.step
     subject = f"{step.id}: {step.action or step.agent_name}"
-    return f"{subject}\n\nBranchwork-Run: {request.run}\nBranchwork-Attempt: {request.attempt}\n"
+    return f"{subject}\n\n{trailers_of(request)}"

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
+from branchwork.addresses import RepositoryAddress
 from branchwork.models import Message, Written
 from branchwork.outcomes import Outcome
 from branchwork.plan import AgentSpec, Plan, Step
@@ -52,9 +53,12 @@ class Reused(Written):
 class RunRequest(Written):
     """Everything a run starts from."""
 
+    # A repository's URL that is refused may hold a secret.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     plan: Plan
-    repository: str = Field(pattern=r"^/")
-    """Absolute path of the repository on the worker's host."""
+    repository: RepositoryAddress
+    """Absolute path of the repository on the worker's host, or a URL that any host can reach."""
     base: str | None = None
     """Commit to start from; None takes the plan's base, or else what is checked out."""
     params: Mapping[str, JsonValue] = {}

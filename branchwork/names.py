@@ -6,7 +6,10 @@ tries again finds what is already there.
 
 import re
 import secrets
+from hashlib import sha256
 from pathlib import Path
+
+from branchwork.addresses import is_url
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -104,6 +107,17 @@ class StateFolder:
 
     def worktree(self, run: str, step: str) -> Path:
         return self.worktrees / run / step
+
+    @property
+    def repositories(self) -> Path:
+        """A folder for each repository that is known by its URL, in it this host's clone."""
+        return self.root / "repositories"
+
+    def repository(self, address: str) -> Path:
+        """Where git is called for a repository: at its path, or in this host's clone of the URL."""
+        if not is_url(address):
+            return Path(address)
+        return self.repositories / sha256(address.encode()).hexdigest()[:24] / "clone.git"
 
     @property
     def trash(self) -> Path:

@@ -28,7 +28,7 @@ class Bench:
         self.state = StateFolder(folder / "state")
         self.repository = make_repository(folder / "repository")
         self.blocking = Blocking(4)
-        self.runs = RunActivities(self.blocking)
+        self.runs = RunActivities(self.state, self.blocking)
         environ = {"PATH": os.environ["PATH"]}
         metrics = Metrics(NoOpMeterProvider())
         self.steps = StepActivities(self.state, "here", environ, self.blocking, metrics)

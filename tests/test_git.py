@@ -30,7 +30,6 @@ from activities.revisions import (
     missing_paths,
     publish_ref,
     publish_refs,
-    publish_work,
     resolve_commit,
 )
 from repositories import (
@@ -450,34 +449,6 @@ def test_the_lock_of_a_living_git_is_waited_for_by_trying_again(repository: Path
 
     assert (caught.value.name, caught.value.transient) == ("Locked", True)
     assert lock.exists()
-
-
-def test_newer_work_of_an_attempt_keeps_the_older_beside_it(repository: Path) -> None:
-    base = head_of(repository)
-    older = commit_on(repository, base, {"b": "older"})
-    newer = commit_on(repository, base, {"b": "newer"})
-    left = commit_on(repository, base, {"c": "left"})
-
-    publish_work(repository, REF, older)
-    publish_work(repository, REF, newer, [left])
-    publish_work(repository, REF, newer, [left])
-
-    assert refs_of(repository) == {
-        REF: newer,
-        f"{REF}.aside-{older[:12]}": older,
-        f"{REF}.aside-{left[:12]}": left,
-    }
-
-
-def test_the_same_work_committed_later_is_not_kept_twice(repository: Path) -> None:
-    base = head_of(repository)
-    first = commit_on(repository, base, {"b": "b"}, "at first")
-    again = commit_on(repository, base, {"b": "b"}, "again")
-
-    publish_work(repository, REF, first)
-    publish_work(repository, REF, again)
-
-    assert refs_of(repository) == {REF: again}
 
 
 def test_refs_survive_names_with_odd_files_around(repository: Path) -> None:

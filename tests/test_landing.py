@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from activities.git import GitError
-from activities.landing import land
+from activities.landing import Landed
+from activities.landing import land as land_in
 from activities.merges import MergeConflict, Side
+from activities.repositories import PathRepository
 from repositories import (
     commit_on,
     files_of,
@@ -21,6 +23,10 @@ RUN = "refactor-abcdefgh"
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     return make_repository(tmp_path / "r")
+
+
+def land(repository: Path, run: str, base: str, sides: list[Side]) -> Landed:
+    return land_in(PathRepository(repository), run, base, sides)
 
 
 def leaves(repository: Path, *names: str) -> list[Side]:

@@ -43,7 +43,7 @@ class BranchworkWorker:
         steps = StepActivities(state, host, environ, self._blocking, Metrics(meters))
         steps.on_raised = self._janitor.wake
         self._workers = (
-            self._run_worker(client, RunActivities(self._blocking), HostActivities(client)),
+            self._run_worker(client, RunActivities(state, self._blocking), HostActivities(client)),
             self._step_worker(client, STEP_QUEUE, steps, slots),
             # Slots of their own, so that what a host has begun never waits for new work.
             self._step_worker(client, host_queue(host), steps, slots),
