@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from activities.git import Answer, call_git, folder_lock
 from activities.git_faults import GitError, fault_of
+from activities.git_locks import remove_left_index_lock
 from activities.worktrees import find_entry, own_variables
 from branchwork.paths import contains, plain
 
@@ -32,17 +33,21 @@ class Worktree(NamedTuple):
 
 @contextmanager
 def left_worktree(repository: Path, path: Path) -> Iterator[Worktree]:
-    """The agents are gone: a lock on the index is a dead one's, and is removed."""
+    """The agents are gone: their lock on the index is removed. Raises WorktreeLost, Locked."""
     entry = find_entry(repository, path)
     if entry is None or not path.is_dir():
         raise GitError(
-            f"{path} is no worktree of {repository} any more: someone removed it, and what was"
-            " not committed with it",
-            "WorktreeLost",
+            f"{path} is no worktree of {repository} any more: {_fate(path)}", "WorktreeLost"
         )
     with folder_lock(entry) as lock:
-        (entry / "index.lock").unlink(missing_ok=True)
+        remove_left_index_lock(entry, path)
         yield Worktree(path, entry, lock)
+
+
+def _fate(path: Path) -> str:
+    if path.is_dir():
+        return "that is another repository now, or forgot it; the files are where they were"
+    return "someone removed it, and what was not committed with it"
 
 
 class Found(NamedTuple):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from activities.git_faults import GitError
 from activities.merges import Side, merge_sides
 from activities.repositories import Repository
+from activities.results import lost_commits_named
 from activities.revisions import RefChange
 from branchwork.names import result_ref, run_branch
 
@@ -22,10 +23,16 @@ def land(repository: Repository, run: str, base: str, sides: Sequence[Side]) -> 
     MergeConflict; BranchTaken if the branch holds something else. One process beside
     those of the merge.
     """
+    with lost_commits_named(repository.folder, run, base, sides):
+        return _land(repository, run, base, sides)
+
+
+def _land(repository: Repository, run: str, base: str, sides: Sequence[Side]) -> Landed:
     steps = ", ".join(side.step for side in sides)
     commit = merge_sides(repository.folder, base, sides, f"branchwork: {run}\n\nSteps: {steps}\n")
     branch = run_branch(run)
-    changes = [RefChange(f"refs/heads/{branch}", commit), RefChange(result_ref(run), commit)]
+    # In this order: a lock that a killed git left on the branch is then known by the ref's.
+    changes = [RefChange(result_ref(run), commit), RefChange(f"refs/heads/{branch}", commit)]
     try:
         repository.stores[-1].publish(changes)
     except GitError as error:

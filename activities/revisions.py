@@ -1,18 +1,16 @@
 """Commits by name, what they hold, and the refs that keep them."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from activities.git import call_git, git_folder
 from activities.git_faults import GitError
+from activities.git_locks import refs_in_work, remove_dead_locks
 from branchwork import things
 from branchwork.graph import nearest
+from branchwork.names import ALL_RUNS
 from branchwork.things import Thing
-
-STALE_SECONDS = 10
-"""Git holds the lock of a ref for milliseconds; an older one is a dead process's."""
 
 
 def resolve_commit(repository: Path, revision: str) -> str:
@@ -123,14 +121,16 @@ def publish_refs(repository: Path, changes: Sequence[RefChange]) -> None:
         for change in undone:
             if found.get(change.ref) != change.expected:
                 raise RefTaken(change.ref, found.get(change.ref)) from None
-        _remove_stale_locks(repository, undone)
+        commits = {change.ref: change.commit for change in changes}
+        remove_dead_locks(git_folder(repository), commits, ALL_RUNS)
         _set(repository, undone)
 
 
 def _set(repository: Path, changes: Sequence[RefChange]) -> None:
     if changes:
         text = "".join(change.line for change in changes)
-        call_git(repository, "update_ref", "--stdin", "-z", text=text)
+        with refs_in_work(git_folder(repository)) as lock:
+            call_git(repository, "update_ref", "--stdin", "-z", text=text, locks=[lock])
 
 
 def read_refs(repository: Path, refs: Sequence[str]) -> Mapping[str, str]:
@@ -138,11 +138,3 @@ def read_refs(repository: Path, refs: Sequence[str]) -> Mapping[str, str]:
     answer = call_git(repository, "for_each_ref", "--format=%(refname) %(objectname)", "--", *refs)
     found = dict(line.split(" ") for line in answer.text.splitlines())
     return {ref: found[ref] for ref in refs if ref in found}
-
-
-def _remove_stale_locks(repository: Path, changes: Sequence[RefChange]) -> None:
-    """A killed git leaves the lock of its ref, and nobody but us writes these refs."""
-    for change in changes:
-        lock = git_folder(repository) / f"{change.ref}.lock"
-        if lock.exists() and time.time() - lock.stat().st_mtime > STALE_SECONDS:
-            lock.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 Blocking calls, each safe to do twice; an attempt makes them in threads.
 """
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 
 from activities.keeping import Kept, keep_work
@@ -11,6 +11,7 @@ from activities.merges import Side, merge_sides
 from activities.publishing import Turn, Work, publish, trailers_of
 from activities.records import Record, last_record, read_record, write_record
 from activities.repositories import repository_of
+from activities.results import lost_commits_named
 from activities.revisions import resolve_commit
 from activities.worktrees import add_worktree, find_entry, remove_worktree
 from branchwork.contract import AttemptEnd, AttemptRequest
@@ -38,11 +39,11 @@ class Workplace:
     def make(self) -> str:
         """A worktree at the merge of what the step needs; that commit. Raises MergeConflict."""
         self._bring()
-        sides = [Side(need.step, need.commit) for need in self._request.needs]
         message = f"branchwork: base of {self._request.step.id}"
-        base = merge_sides(self.repository, self._request.base, sides, message)
-        self.record(base)
-        add_worktree(self.repository, self.worktree, base)
+        with self._lost_commits_named():
+            base = merge_sides(self.repository, self._request.base, self._sides, message)
+            self.record(base)
+            add_worktree(self.repository, self.worktree, base)
         return base
 
     def _bring(self) -> None:
@@ -50,6 +51,14 @@ class Workplace:
         run = self._request.run
         needs = {step_ref(run, need.step): need.commit for need in self._request.needs}
         self._repository.bring(run, {base_ref(run): self._request.base, **needs})
+
+    @property
+    def _sides(self) -> list[Side]:
+        return [Side(need.step, need.commit) for need in self._request.needs]
+
+    def _lost_commits_named(self) -> AbstractContextManager[None]:
+        request = self._request
+        return lost_commits_named(self.repository, request.run, request.base, self._sides)
 
     def record(self, base: str, end: AttemptEnd | None = None, *, began: bool = False) -> None:
         update = {"base": base, "end": end, "began": began or end is not None}
@@ -94,7 +103,8 @@ class Workplace:
         The ref that keeps it; None if there was no work. Raises GitError, transient where
         a remote cannot be reached: then this host keeps it, and it may be called again.
         """
-        return publish(self._repository, self._work(base, kept, succeeded=succeeded))
+        with self._lost_commits_named():
+            return publish(self._repository, self._work(base, kept, succeeded=succeeded))
 
     def _work(
         self, base: str, kept: Kept, *, succeeded: bool = False, is_late: bool = False

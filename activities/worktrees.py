@@ -194,11 +194,11 @@ def remove_worktree(repository: Path, path: Path, trash: Path) -> None:
 
 
 def _move_away(path: Path, trash: Path) -> None:
-    trash.mkdir(parents=True, exist_ok=True)
     try:
+        trash.mkdir(parents=True, exist_ok=True)
         path.rename(trash / f"{path.parent.name}-{path.name}-{secrets.token_hex(8)}")
     except OSError:
-        # Another file system, say. A rename is one step there too, and nothing is half gone.
+        # Another file system, say, or no room for the trash. A rename is one step there too.
         _moved_beside(path)
 
 

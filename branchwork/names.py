@@ -19,6 +19,9 @@ STEP_QUEUE = "branchwork.steps"
 """Task queue of agents. Another than the runs', so that its limits hold for eager starts too."""
 _HOST_QUEUE = "branchwork.host"
 
+ALL_RUNS = "refs/branchwork/"
+"""Refs that nobody but Branchwork writes."""
+
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -58,7 +61,7 @@ def run_branch(run: str) -> str:
 
 def run_refs(run: str) -> str:
     """The folder of a run's refs."""
-    return f"refs/branchwork/{run}"
+    return f"{ALL_RUNS}{run}"
 
 
 def base_ref(run: str) -> str:

@@ -18,7 +18,6 @@ import pytest
 from temporalio.client import Client
 
 from branchwork.names import StateFolder
-from branchwork.sights import told_failure
 from workers import Host
 
 CHECKOUT = Path(__file__).parent.parent
@@ -62,24 +61,6 @@ class DiskHost(Host):
     def mount(self, *arguments: str | Path) -> None:
         enter = ("nsenter", "--target", str(self.process.pid), "--user", "--mount")
         subprocess.run([*enter, "--preserve-credentials", "mount", *arguments], check=True)
-
-    async def until_failure(self, run: str, what: str, activity: str = "") -> str:
-        """What the worker's last try of an activity ended with, once that tells of `what`."""
-        for _ in range(600):
-            found = await self.failures(run)
-            for name, failure in found.items():
-                if what in failure and activity in name:
-                    return failure
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"nothing failed with {what}: {found}")
-
-    async def failures(self, run: str) -> Mapping[str, str]:
-        description = await self.client.get_workflow_handle(run).describe()
-        return {
-            info.activity_id: told_failure(info.last_failure)
-            for info in description.raw_description.pending_activities
-            if info.HasField("last_failure")
-        }
 
 
 def fill(folder: Path, leaving: int = 0) -> Path:

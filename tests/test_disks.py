@@ -8,6 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from disks import DiskHost, fill, needs_mounts, shim, worker_on
+from gates import until_failure
 from repositories import files_of, make_repository, worktrees_of
 
 pytestmark = needs_mounts
@@ -40,7 +41,7 @@ async def test_a_disk_that_fills_while_an_agent_works_is_waited_for(
     once = f"test -e {tmp_path}/ran || {{ touch {tmp_path}/ran; cat /dev/zero > {filler} || :; }}"
 
     run = await host.start(place, plan_of(f"echo made > made; {once}", creates=["made"]))
-    failure = await host.until_failure(run, "DiskFull")
+    failure = await until_failure(host.client, run, "DiskFull")
     host.seen(filler).unlink()
     report = await host.runs.wait(run)
 
@@ -60,7 +61,7 @@ async def test_a_checkout_that_a_full_disk_cut_short_is_made_whole_later(
     filler = fill(host.seen(tmp_path / "state"), leaving=1_000_000)
 
     run = await host.start(place, plan_of("cp big copy", creates=["copy"]))
-    failure = await host.until_failure(run, "DiskFull")
+    failure = await until_failure(host.client, run, "DiskFull")
     filler.unlink()
     report = await host.runs.wait(run)
 
@@ -77,7 +78,7 @@ async def test_a_run_that_starts_on_a_full_disk_waits_to_pin_its_base(
     filler = fill(host.seen(place.parent))
 
     run = await host.start(place, plan_of("echo made > made"))
-    await host.until_failure(run, "DiskFull", "base")
+    await until_failure(host.client, run, "DiskFull", "base")
     filler.unlink()
 
     assert (await host.runs.wait(run)).outcome == "succeeded"
@@ -97,7 +98,7 @@ async def test_a_full_disk_holds_up_the_landing_and_loses_no_result(
         both = [{"id": name, "run": f"echo {name} > {name}"} for name in ("a", "b")]
 
         run = await host.start(disk / "repository", {"steps": both})
-        await host.until_failure(run, "DiskFull", "land")
+        await until_failure(host.client, run, "DiskFull", "land")
         host.seen(filler).unlink()
         report = await host.runs.wait(run)
 

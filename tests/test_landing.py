@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,15 @@ def leaves(repository: Path, *names: str) -> list[Side]:
     return [Side(name, commit_on(repository, base, {name: name}, name)) for name in names]
 
 
+def leave_lock(repository: Path, ref: str, content: str) -> Path:
+    """Of a git that was killed a while ago."""
+    lock = repository / ".git" / f"{ref}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text(f"{content}\n" if content else "")
+    os.utime(lock, (time.time() - 60, time.time() - 60))
+    return lock
+
+
 def test_a_run_lands_on_its_branch_and_its_ref(repository: Path) -> None:
     landed = land(repository, RUN, head_of(repository), leaves(repository, "a", "b"))
 
@@ -61,6 +72,43 @@ def test_a_landing_that_was_cut_short_is_completed(repository: Path) -> None:
 
     assert land(repository, RUN, head_of(repository), sides) == landed
     assert refs_of(repository) == {f"refs/branchwork/{RUN}/result": landed.commit}
+
+
+@pytest.mark.parametrize("killed", ["at the second lock", "after the first ref"])
+def test_locks_that_a_killed_landing_left_are_removed(repository: Path, killed: str) -> None:
+    commit = land(repository, RUN, head_of(repository), leaves(repository, "a")).commit
+    run_git(repository, "branch", "--quiet", "-D", f"branchwork/{RUN}")
+    if killed == "at the second lock":
+        run_git(repository, "update-ref", "-d", f"refs/branchwork/{RUN}/result")
+        leave_lock(repository, f"refs/branchwork/{RUN}/result", commit)
+        leave_lock(repository, f"refs/heads/branchwork/{RUN}", "")
+    else:
+        leave_lock(repository, f"refs/heads/branchwork/{RUN}", commit)
+
+    landed = land(repository, RUN, head_of(repository), leaves(repository, "a"))
+
+    assert head_of(repository, landed.branch) == landed.commit == commit
+    assert list(repository.glob(".git/**/*.lock")) == []
+
+
+@pytest.mark.parametrize("content", ["", "0" * 40])
+def test_a_lock_of_the_users_on_the_branch_is_not_removed(repository: Path, content: str) -> None:
+    lock = leave_lock(repository, f"refs/heads/branchwork/{RUN}", content)
+
+    with pytest.raises(GitError, match=lock.name) as caught:
+        land(repository, RUN, head_of(repository), leaves(repository, "a"))
+
+    assert (caught.value.name, caught.value.transient) == ("Locked", True)
+    assert lock.exists()
+
+
+def test_a_result_that_is_gone_is_told_by_its_step(repository: Path) -> None:
+    gone = [Side("a", "1" * 40), *leaves(repository, "b")]
+
+    with pytest.raises(GitError, match=f"'a' made.*refs/branchwork/{RUN}/steps/a") as caught:
+        land(repository, RUN, head_of(repository), gone)
+
+    assert (caught.value.name, caught.value.transient) == ("ResultGone", False)
 
 
 def test_a_run_without_work_lands_at_its_base(repository: Path) -> None:

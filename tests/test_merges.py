@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from activities.git_faults import GitError
 from activities.merges import MergeConflict, Side, merge_sides
 from repositories import (
     commit_on,
@@ -244,3 +245,19 @@ def test_many_sides_merge(repository: Path) -> None:
     assert len(files_of(repository, merged)) == 23
     assert len(parents_of(repository, merged)) == 20
     run_git(repository, "fsck", "--strict")
+
+
+@pytest.mark.parametrize("harm", ["", None])
+def test_a_side_whose_files_are_missing_is_no_merge(repository: Path, harm: str | None) -> None:
+    base = head_of(repository)
+    sides = [Side(name, commit_on(repository, base, {name: name})) for name in ("a", "b")]
+    tree = head_of(repository, f"{sides[1].commit}^{{tree}}")
+    path = repository / ".git/objects" / tree[:2] / tree[2:]
+    path.unlink()
+    if harm is not None:
+        path.write_text(harm)
+
+    with pytest.raises(GitError, match=tree) as caught:
+        merge_sides(repository, base, sides, "merge")
+
+    assert caught.value.name == "BrokenRepository"
