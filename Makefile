@@ -7,7 +7,7 @@ KEY := $(shell $(PYTHON) -c 'import sys, zlib; print("%d.%d.%d-%08x" % (*sys.ver
 STAMP := $(VENV)/ready-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock bench clean
+.PHONY: help setup demo test chaos check format lock bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo: setup ## a real run on a small repository, watched live
 
 test: setup ## every test
 	$(BIN)/pytest -n 4
+
+chaos: setup ## random plans killed at random: SECONDS=600, SEED=7 begins with that seed
+	@PYTHONPATH=tests $(BIN)/python -m chaos.loop --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 check: setup ## lint, types, import contracts, spelling
 	$(BIN)/ruff check

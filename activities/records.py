@@ -8,6 +8,9 @@ from activities.git_faults import disk_faults_named
 from branchwork.contract import AttemptEnd, AttemptRequest
 from branchwork.models import Message
 
+_PARTIAL = ".partial"
+"""The end of a file's name while it is written; only who owns the step writes there."""
+
 
 class Record(Message):
     """What is known of an attempt beside its worktree and its refs."""
@@ -57,7 +60,7 @@ def write_private(path: Path, content: bytes, *, lasting: bool = False) -> None:
 
     `lasting`: on the disk itself when this returns.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}{_PARTIAL}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -72,6 +75,12 @@ def write_private(path: Path, content: bytes, *, lasting: bool = False) -> None:
         raise
     if lasting:
         _sync(path.parent)
+
+
+def remove_partial(folder: Path) -> None:
+    """What a worker that was killed had half written there."""
+    for path in folder.glob(f".*{_PARTIAL}"):
+        path.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

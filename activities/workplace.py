@@ -9,7 +9,13 @@ from datetime import datetime
 from activities.keeping import Kept, keep_work
 from activities.merges import Side, merge_sides
 from activities.publishing import Turn, Work, publish, trailers_of
-from activities.records import Record, last_record, read_record, write_record
+from activities.records import (
+    Record,
+    last_record,
+    read_record,
+    remove_partial,
+    write_record,
+)
 from activities.repositories import repository_of
 from activities.results import lost_commits_named
 from activities.revisions import resolve_commit
@@ -136,6 +142,7 @@ class Workplace:
     def remove(self) -> None:
         """Whatever the worktree held is on a ref, or nothing was at work there yet."""
         remove_worktree(self.repository, self.worktree, self._state.trash)
+        remove_partial(self.folder)
         with suppress(OSError):
             # Others of the run may still be there; the last one takes the folder along.
             self.worktree.parent.rmdir()

@@ -149,6 +149,16 @@ async def test_a_second_try_keeps_what_the_interrupted_one_wrote_and_starts_clea
     assert worktrees_of(bench.repository) == []
 
 
+async def test_a_second_try_removes_what_the_first_one_had_half_written(bench: Bench) -> None:
+    request = bench.interrupted({})
+    half = bench.place(request).folder / ".params.json.partial"
+    half.write_text("{")
+
+    await call(bench.steps.run_step, request)
+
+    assert not half.exists()
+
+
 async def test_a_second_try_ends_the_agent_that_the_dead_worker_left(bench: Bench) -> None:
     request = bench.interrupted({})
     orphan = subprocess.Popen(

@@ -1,0 +1,237 @@
+"""A server, workers on hosts and a repository of a test's own, all of which may be killed.
+
+Whatever ends is started again, as the supervisor of a platform would.
+"""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from activities.git import without_git_variables
+from branchwork.names import StateFolder
+from branchwork.settings import LOOPBACK
+from chaos.shim import write_shim
+from chaos.strike import KILLS, strike
+from conftest import SCRIPTS
+from embedding import free_port
+from repositories import make_repository
+
+FILES = {f"src/{number:02}.txt": f"{number}\n" * 50 for number in range(40)}
+AGENT = Path(__file__).with_name("agent.py")
+GIT = shutil.which("git") or "git"
+LOOK_SECONDS = 0.05
+
+
+@dataclass
+class Program:
+    """One that is started again when it ends; `name` is that of its pid file and log."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    folder: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    zombies: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    """Earlier ones that were stopped and have a successor."""
+    is_gone: bool = False
+    """Whether it is not to be started again."""
+
+    def start(self) -> None:
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        pids = self.folder / "pids"
+        pids.mkdir(exist_ok=True)
+        partial = pids / f".{self.name}"
+        partial.write_text(str(self.process.pid))
+        partial.rename(pids / self.name)
+
+    def succeed(self) -> None:
+        """Start another one beside it."""
+        if self.process:
+            self.zombies.append(self.process)
+        self.start()
+
+    def has_ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def end(self, seconds: float = 10) -> None:
+        self.is_gone = True
+        for process in [*self.zombies, *([self.process] if self.process else [])]:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class World:
+    """Enter it to have it run; all of it ends when it is left."""
+
+    def __init__(self, folder: Path, hosts: tuple[str, ...] = ("a",), away: float = 0.3) -> None:
+        self.folder = folder
+        self.hosts = hosts
+        self._away = away
+        """Seconds after which what was killed is back, at most."""
+        self.repository = make_repository(folder / "repository", FILES)
+        self.address = f"{LOOPBACK}:{free_port()}"
+        shim = write_shim(folder, GIT)
+        self.server = Program("server", self._serving(), os.environ, folder)
+        self.workers = {host: self._worker(host, shim) for host in hosts}
+        self._seen_kills = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def programs(self) -> list[Program]:
+        return [self.server, *self.workers.values()]
+
+    def state(self, host: str) -> StateFolder:
+        return StateFolder(self.folder / "hosts" / host / "state" / "branchwork")
+
+    async def __aenter__(self) -> Self:
+        for program in self.programs:
+            program.start()
+        self.client = await self._connected()
+        self._tasks.append(asyncio.create_task(self._supervise()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for program in reversed(self.programs):
+            await asyncio.to_thread(program.end)
+        for process in self.processes():
+            with suppress(psutil.Error):
+                process.kill()
+
+    def kills(self) -> list[dict[str, Any]]:
+        """What was struck so far, as it was noted."""
+        log = self.folder / KILLS
+        return [*map(json.loads, log.read_text().splitlines())] if log.exists() else []
+
+    def processes(self, mark: str | None = None) -> list[psutil.Process]:
+        """With `mark` in their environment: all of this world's, if it is not given."""
+        return [*_with_environment(lambda text: (mark or str(self.folder)) in text)]
+
+    def agents(self) -> list[int]:
+        """The processes of living agents."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if str(AGENT) in process.cmdline():
+                    found.append(process.pid)
+        return found
+
+    def kill(self, victim: str, number: signal.Signals, host: str = "", **more: Any) -> None:
+        """At an instant of the caller's choice; whoever is just away is not hit."""
+        name = f"some instant: {number.name} of {'agent' if victim.isdecimal() else victim}"
+        point = {"name": name, "point": name, "signal": number.name, "victims": [victim], **more}
+        with suppress(FileNotFoundError):
+            strike(self.folder, point, host or self.hosts[0])
+
+    async def _connected(self) -> Client:
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(RuntimeError):
+                    return await Client.connect(
+                        self.address, data_converter=pydantic_data_converter
+                    )
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _supervise(self) -> None:
+        while True:
+            for program in self.programs:
+                if program.has_ended() and not program.is_gone:
+                    program.process = None
+                    self._tasks.append(asyncio.create_task(self._restart(program)))
+            self._let_stopped_go_on()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _restart(self, program: Program) -> None:
+        await asyncio.sleep(random.uniform(0, self._away))
+        if not program.is_gone:
+            program.start()
+
+    def _let_stopped_go_on(self) -> None:
+        kills = self.kills()
+        for kill in kills[self._seen_kills :]:
+            if kill["point"]["signal"] == "SIGSTOP":
+                self._tasks.append(asyncio.create_task(self._wake(kill)))
+        self._seen_kills = len(kills)
+
+    async def _wake(self, kill: Mapping[str, Any]) -> None:
+        if kill["point"].get("successor"):
+            self.workers[kill["host"]].succeed()
+        await asyncio.sleep(kill["point"]["pause"])
+        for pid in kill["pids"]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def _serving(self) -> list[str]:
+        port = self.address.rpartition(":")[2]
+        return [
+            *(str(SCRIPTS / "temporal"), "server", "start-dev", "--headless"),
+            *("--ip", LOOPBACK, "--port", port, "--db-filename", str(self.folder / "temporal.db")),
+            *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"),
+            *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
+            *("--dynamic-config-value", "matching.enableFairness=true"),
+            *("--log-level", "warn"),
+        ]
+
+    def _worker(self, host: str, shim: Path) -> Program:
+        home = self.folder / "hosts" / host
+        home.mkdir(parents=True)
+        kept = {
+            name: value
+            for name, value in without_git_variables(os.environ).items()
+            if not name.startswith(("TEMPORAL_", "BRANCHWORK_"))
+        }
+        environment = {
+            **kept,
+            "TEMPORAL_ADDRESS": self.address,
+            "XDG_STATE_HOME": str(home / "state"),
+            "BRANCHWORK_HOST": host,
+            "GIT_PYTHON_GIT_EXECUTABLE": str(shim),
+        }
+        command = [sys.executable, "-P", "-m", "worker"]
+        return Program(f"worker.{host}", command, environment, self.folder)
+
+
+def _with_environment(holds: Callable[[str], bool]) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            environment = Path("/proc", str(process.pid), "environ").read_bytes()
+            if holds(environment.decode(errors="replace")) and process.status() not in _DEAD:
+                yield process
+
+
+_DEAD = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
