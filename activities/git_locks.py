@@ -36,14 +36,42 @@ def remove_dead_locks(git_folder: Path, commits: dict[str, str], ours: str) -> N
     Below `ours` nobody writes but we. Elsewhere a lock is ours if it holds what was to be
     set, or is empty beside one that is: all of `commits` are set by one git, in this order.
     """
+    with no_refs_in_work(git_folder) as is_sure:
+        if is_sure:
+            _remove_dead(git_folder, commits, ours)
+
+
+@contextmanager
+def no_refs_in_work(git_folder: Path) -> Iterator[bool]:
+    """Whether no git of ours sets refs, nor will while the block lasts.
+
+    Otherwise it is not to be told whose their locks are.
+    """
     descriptor = os.open(git_folder / "refs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _remove_dead(git_folder, commits, ours)
-    except BlockingIOError:
-        pass  # A git of ours is at work: whose locks they are is not to be told.
+        yield _taken(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def old_locks(git_folder: Path, ours: str) -> list[Path]:
+    """Of refs below `ours`, which nobody writes but we: dead, once no git of ours is at work."""
+    return [lock for lock in sorted((git_folder / ours).glob("**/*.lock")) if _is_old(lock)]
+
+
+def remove_old_lock(git_folder: Path, lock: Path) -> None:
+    """Does nothing if it may be somebody's."""
+    with no_refs_in_work(git_folder) as is_sure:
+        if is_sure and _is_old(lock):
+            lock.unlink(missing_ok=True)
 
 
 def _remove_dead(git_folder: Path, commits: dict[str, str], ours: str) -> None:

@@ -6,9 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from activities.blocking import Blocking
+from activities.gc_files import find_junk, remove_junk
+from activities.gc_scene import NotCollectedError
+from activities.git_faults import GitError
 from activities.leftovers import Left, StepKey, repositories_of, what_is_there
 from activities.taking_away import Taken, TakingAway
 from activities.trash import empty_trash
+from branchwork.collecting import Doing
 from branchwork.names import StateFolder
 from branchwork.standing import Standing, why_left_over
 
@@ -67,6 +71,8 @@ class Janitor:
             for left in found:
                 steps.create_task(self._tidy(left))
         await self._blocking(empty_trash, self._state.trash)
+        if thoroughly:
+            await self._blocking(_remove_junk, self._state)
 
     async def _tidy(self, left: Left) -> None:
         try:
@@ -90,6 +96,14 @@ class Janitor:
 
 def _look(state: StateFolder, *, thoroughly: bool) -> Sequence[Left]:
     return what_is_there(state, repositories_of(state) if thoroughly else ())
+
+
+def _remove_junk(state: StateFolder) -> None:
+    for junk in find_junk(state, repositories_of(state)):
+        if junk.doing is not Doing.LEAVE:
+            # One that stays is named by `branchwork gc`, with the reason.
+            with suppress(NotCollectedError, GitError, OSError):
+                _log.info("%s %s: %s", remove_junk(junk), junk.what, junk.reason)
 
 
 def _tell(left: Left, taken: Taken) -> None:

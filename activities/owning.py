@@ -30,6 +30,14 @@ def owned_if_free(folder: Path) -> Iterator[bool]:
         yield _taken(descriptor)
 
 
+def is_owned(folder: Path) -> bool:
+    """Whether somebody works on that step at this moment. Leaves no trace."""
+    if not folder.is_dir():
+        return False
+    with owned_if_free(folder) as is_free:
+        return not is_free
+
+
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

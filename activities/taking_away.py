@@ -1,7 +1,9 @@
 """What nobody goes on with is ended, kept, and only then removed."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from activities.agents.base import marker_of
@@ -51,7 +53,10 @@ class TakingAway:
                 " can be read, and is left alone; look whether it is needed, and move it away"
             )
         with owned_if_free(attempts) as is_free:
-            return await self._take(left) if is_free else Taken()
+            taken = await self._take(left) if is_free else Taken()
+        if taken != Taken():
+            _remove_if_empty(attempts)
+        return taken
 
     async def _take(self, left: Left) -> Taken:
         record = await self._blocking(last_record, self._state.attempts(left.run, left.step))
@@ -71,6 +76,13 @@ class TakingAway:
     async def _is_left_over(self, left: Left, record: Record) -> bool:
         attempt = record.request.attempt
         return bool(await self._why(left.run, left.step, attempt, record.host))
+
+
+def _remove_if_empty(attempts: Path) -> None:
+    """Made for the lock alone, where an agent's processes outlive its records."""
+    with suppress(OSError):
+        attempts.rmdir()
+        attempts.parent.rmdir()
 
 
 def _keep_and_remove(record: Record, state: StateFolder) -> str | None:

@@ -103,7 +103,7 @@ def _register(repository: Path, path: Path, commit: str, lock: int) -> None:
         _add(repository, path, commit, lock)
     except GitError:
         # One entry that a kill cut short makes every later command on worktrees fail.
-        _remove_half_made_entries(repository)
+        remove_half_made_entries(repository)
         _add(repository, path, commit, lock)
 
 
@@ -126,10 +126,19 @@ def _add(repository: Path, path: Path, commit: str, lock: int) -> None:
     )
 
 
-def _remove_half_made_entries(repository: Path) -> None:
-    for entry in _entries(repository):
-        if line_of(entry / "locked") == "initializing" and _is_cut_short(entry):
-            _forget(entry)
+def half_made_entries(repository: Path) -> list[Path]:
+    """Git's own folders of worktrees that were killed while they were made."""
+    return [
+        entry
+        for entry in _entries(repository)
+        if line_of(entry / "locked") == "initializing" and _is_cut_short(entry)
+    ]
+
+
+def remove_half_made_entries(repository: Path) -> None:
+    """Call it under the repository's lock."""
+    for entry in half_made_entries(repository):
+        _forget(entry)
 
 
 def _is_cut_short(entry: Path) -> bool:

@@ -153,6 +153,18 @@ async def test_the_commits_of_an_agent_that_removed_its_worktree_are_kept(bench:
     assert list((bench.repository / ".git").glob("worktrees/*")) == []
 
 
+async def test_dead_locks_go_when_a_worker_starts(bench: Bench) -> None:
+    bench.interrupted({})
+    lock = bench.repository / ".git/refs/branchwork/run-1/steps/s.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    os.utime(lock, (0, 0))
+
+    await janitor_of(bench, {"run-1": UNDER_WAY_HERE}).tidy(thoroughly=True)
+
+    assert not lock.exists()
+
+
 async def test_late_work_does_not_take_the_ref_of_a_later_turn(bench: Bench) -> None:
     bench.interrupted({"half": "half\n"})
     later = run_git(bench.repository, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "later")

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -12,12 +11,12 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime, TelemetryConfig
 
-from activities.git import without_git_variables
 from activities.hosts import HEARD_EVERY
 from branchwork.cli.leaving import leave
 from branchwork.names import StateFolder
 from branchwork.settings import Settings, SettingsError
 from worker.build import BranchworkWorker
+from worker.environment import environment
 from worker.telemetry import meter_provider
 
 _log = logging.getLogger("branchwork.worker")
@@ -29,11 +28,7 @@ def main() -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    environ = without_git_variables(os.environ)
-    for name in os.environ.keys() - environ.keys():
-        # GitPython hands on the whole environment.
-        del os.environ[name]
-    leave(asyncio.run(_serve(_slots(), environ)))
+    leave(asyncio.run(_serve(_slots(), environment())))
 
 
 def _slots() -> int | None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 import typer
 from temporalio.service import RPCError
 
-from branchwork.cli import again, looking, running, serving
+from branchwork.cli import again, collecting, looking, running, serving
 from branchwork.cli.connection import ServingError
 from branchwork.cli.leaving import leave
 from branchwork.cli.processes import GitRefusedError
@@ -23,15 +23,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (running, again, looking, serving):
+for module in (running, again, looking, serving, collecting):
     module.register(app)
 
 
 def main() -> NoReturn:
-    leave(_exit_code(app))
+    leave(exit_code(app))
 
 
-def _exit_code(command: Callable[[], object]) -> int:
+def exit_code(command: Callable[[], object]) -> int:
     """0 the run succeeded, 1 it did not, 2 the request was wrong, 130 interrupted."""
     try:
         command()

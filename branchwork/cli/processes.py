@@ -18,6 +18,8 @@ from branchwork.models import Message
 WORKER = (sys.executable, "-P", "-m", "worker")
 """`-P`, or a folder called `worker` where the user stands would be taken for ours."""
 
+GC = (sys.executable, "-P", "-m", "worker.gc")
+
 _MISLEADING = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -104,7 +106,17 @@ def output_of(*command: str) -> str | None:
 def become_worker(slots: int | None, changes: Mapping[str, str]) -> NoReturn:
     """Replace this process, so that signals reach the worker itself."""
     options = ["--slots", str(slots)] if slots else []
-    os.execve(sys.executable, [*WORKER, *options], _environment(changes))  # noqa: S606  # our own program
+    _become([*WORKER, *options], changes)
+
+
+def become_gc(*options: str) -> NoReturn:
+    """Replace this process by the program that may look at repositories and processes."""
+    _become([*GC, *options], {})
+
+
+def _become(command: list[str], changes: Mapping[str, str]) -> NoReturn:
+    sys.stdout.flush()
+    os.execve(command[0], command, _environment(changes))  # noqa: S606  # our own program
 
 
 def start_detached(
