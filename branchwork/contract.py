@@ -33,9 +33,11 @@ PLAN_MEMO = "plan"
 REPOSITORY_MEMO = "repository"
 REQUEST_MEMO = "request"
 OUTCOME_MEMO = "outcome"
+STARTED_MEMO = "started_at"
 REPORT_MEMO = "report"
 """Memos of a run. `request` is the SHA-256 of what was asked. The report is one where the run
-was cancelled: Temporal keeps no result then."""
+was cancelled: Temporal keeps no result then. The start is one where a long history was continued
+in a new one."""
 
 
 class Reused(Written):

@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from branchwork.contract import AttemptEnd, Need, Reused
-from branchwork.models import Message
-from branchwork.outcomes import Outcome, RunReport, Status, StepReport
+from branchwork.outcomes import Outcome, Status, StepReport
 from branchwork.plan import OnFailure, Plan, Step
 
 _VERBS = {
@@ -19,9 +18,6 @@ _VERBS = {
     Outcome.CANCELLED: "was cancelled",
     Outcome.SKIPPED: "was skipped",
 }
-
-
-_SHORT_REASON = 200
 
 
 class Progress:
@@ -91,6 +87,11 @@ class Progress:
             if report.status is Status.WAITING:
                 self._skip(step, reason)
 
+    def restore(self, reports: Iterable[StepReport]) -> None:
+        """Stand where the run stood before its history was continued in a new one."""
+        for report in reports:
+            self._put(report)
+
     def needs_of(self, step: str) -> tuple[Need, ...]:
         """What the step starts from, in plan order; all its needs must have succeeded."""
         return tuple(self._handed_on(need) for need in self._plan.graph.needs[step])
@@ -102,6 +103,24 @@ class Progress:
             for step in self._reports
             if self._succeeded(step)
             and not any(map(self._succeeded, self._plan.graph.dependents[step]))
+        )
+
+    def moved(self) -> tuple[StepReport, ...]:
+        """Reports of the steps of which there is something to tell."""
+        return tuple(step for step in self._reports.values() if step.status is not Status.WAITING)
+
+    def begun(self) -> list[Step]:
+        """Steps whose needs are done and that have not ended."""
+        waiting_or_ended = (Status.WAITING, None)
+        return [step for step in self._plan.steps if self[step.id].status not in waiting_or_ended]
+
+    def needed(self) -> frozenset[str]:
+        """Steps that succeeded and whose outputs others still wait for."""
+        return frozenset(
+            step
+            for step in self._reports
+            if self._succeeded(step)
+            and not all(map(self.has_ended, self._plan.graph.dependents[step]))
         )
 
     def missed(self) -> list[str]:
@@ -167,10 +186,12 @@ class Progress:
         self._change(step, outcome=Outcome.SKIPPED, status=None, reason=f"Skipped: {reason}")
 
     def _change(self, step: str, **changes: Any) -> None:
-        before = self._reports[step]
-        self._reports[step] = before.model_copy(update=changes)
-        self._counts[before.status] -= 1
-        self._counts[self._reports[step].status] += 1
+        self._put(self._reports[step].model_copy(update=changes))
+
+    def _put(self, report: StepReport) -> None:
+        self._counts[self._reports[report.step].status] -= 1
+        self._reports[report.step] = report
+        self._counts[report.status] += 1
 
 
 def _first(step: Step, reused: Reused | None) -> StepReport:
@@ -193,33 +214,3 @@ def _first(step: Step, reused: Reused | None) -> StepReport:
 def verb(outcome: Outcome | None) -> str:
     """`failed`, `timed out`, `was cancelled`: how a sentence tells an outcome."""
     return _VERBS.get(outcome, "succeeded") if outcome else "has not ended"
-
-
-def bounded(report: RunReport, most_bytes: int) -> RunReport:
-    """`report`, without its largest outputs, paths and reasons if it is too large to send.
-
-    What was left out of a step is said in its reason; the commits still hold all of it.
-    If that is not enough, no step is told of at all.
-    """
-    size = _bytes(report)
-    steps = list(report.steps)
-    weights = [_bytes(step) for step in steps]
-    for index in sorted(range(len(steps)), key=weights.__getitem__, reverse=True):
-        if size <= most_bytes:
-            return report.model_copy(update={"steps": tuple(steps)})
-        steps[index] = _lightened(steps[index])
-        size -= weights[index] - _bytes(steps[index])
-    lighter = report.model_copy(update={"steps": tuple(steps)})
-    return lighter if size <= most_bytes else report.model_copy(update={"steps": ()})
-
-
-def _lightened(step: StepReport) -> StepReport:
-    reason = (step.reason or "")[:_SHORT_REASON]
-    if step.output is None and not step.changed and reason == (step.reason or ""):
-        return step
-    told = f"{reason} [more was left out: the run's report would be too large]".strip()
-    return step.model_copy(update={"output": None, "changed": (), "reason": told})
-
-
-def _bytes(model: Message) -> int:
-    return len(model.model_dump_json().encode())

@@ -1,6 +1,6 @@
 """What a run asks of its activities, made from its plan and where it stands."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -64,8 +64,14 @@ def attempt_request(  # noqa: PLR0913  # the last three by name
     )
 
 
-def too_much(needs: tuple[Need, ...], most_bytes: int) -> str | None:
-    """What is wrong with outputs that together are too large to be handed on."""
+def too_much(needs: tuple[Need, ...], lost: Container[str], most_bytes: int) -> str | None:
+    """What is wrong with outputs that together are, or were, too large to be handed on."""
+    for need in needs:
+        if need.step in lost:
+            return (
+                f"the output of {need.step!r} was left out when the run's long history was"
+                " continued in a new one; let it leave a file in its worktree instead"
+            )
     size = sum(len(need.model_dump_json().encode()) for need in needs if need.output)
     if size <= most_bytes:
         return None

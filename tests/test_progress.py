@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from branchwork.backoff import back_off
+from branchwork.bounds import bounded
 from branchwork.contract import AttemptEnd, Need, Reused
 from branchwork.judging import judge
 from branchwork.outcomes import Outcome, RunReport, Status, StepReport
 from branchwork.plan import Retry, Step
-from branchwork.progress import Progress, bounded
+from branchwork.progress import Progress
 from scripted import plan_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
 
@@ -41,16 +42,25 @@ class Attempts:
         self._slots = slots
         self._totals = totals
         self._is_cancelled = is_cancelled
+        self.due: dict[str, datetime] = {}
+        """By step between two attempts: when the next may start."""
+        self.lost: tuple[str, ...] = ()
+        """Steps whose outputs were too large to be carried into this history."""
 
     async def of(self, step: Step, base: str) -> AttemptEnd:
-        """How the last attempt ended. A cancel is raised once the attempt has ended."""
+        """How the last attempt ended. A cancel is raised once the attempt has ended.
+
+        Goes on after the attempts that the step's report tells of.
+        """
+        self._totals.go_on(step)
         try:
+            await self._wait_until_due(step)
             return await self._until_last(step, base)
         finally:
             self._totals.stop(step.id)
 
     async def _until_last(self, step: Step, base: str) -> AttemptEnd:
-        for attempt in count(1):
+        for attempt in count(self._progress[step.id].attempts + 1):
             end = await self._one(step, base, attempt)
             # An attempt may fail of its own while it is being cancelled.
             if self._is_cancelled(step.id) or not _again(step, attempt, end):
@@ -59,12 +69,12 @@ class Attempts:
         raise AssertionError  # count() has no end
 
     async def _one(self, step: Step, base: str, attempt: int) -> AttemptEnd:
-        async with self._slots.taken():
+        async with self._slots.one():
             now = workflow.now()
             self._progress.begin(step.id, attempt, now)
             self._totals.start(step)
             request = self._attempt_request(step, base, attempt)
-            if wrong := too_much(request.needs, MOST_OUTPUTS_BYTES):
+            if wrong := too_much(request.needs, self.lost, MOST_OUTPUTS_BYTES):
                 return _failed(f"OutputsTooLarge: {wrong}")
             try:
                 return await self._turns(request).end()
@@ -95,8 +105,18 @@ class Attempts:
         """Wait, on a durable timer and without a slot, for the next attempt."""
         delay = back_off(step.retry, attempt, workflow.random().random())
         self._progress.back_off(step.id, end)
-        await workflow.sleep(delay, summary=f"{step.id} · back-off · after attempt {attempt}")
-        self._progress.move(step.id, Status.READY, reason=None)
+        self.due[step.id] = workflow.now() + delay
+        await self._wait_until_due(step)
+
+    async def _wait_until_due(self, step: Step) -> None:
+        if due := self.due.get(step.id):
+            attempts = self._progress[step.id].attempts
+            left = max(due - workflow.now(), timedelta())
+            try:
+                await workflow.sleep(left, summary=f"{step.id} · back-off · after attempt {attempts}")
+            finally:
+                del self.due[step.id]
+            self._progress.move(step.id, Status.READY, reason=None)
 
 
 def _failed(reason: str) -> AttemptEnd:

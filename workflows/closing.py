@@ -6,9 +6,9 @@ from contextlib import suppress
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from branchwork.bounds import bounded
     from branchwork.contract import OUTCOME_MEMO, REPORT_MEMO
     from branchwork.outcomes import Outcome, RunReport
-    from branchwork.progress import bounded
     from workflows.policies import MOST_MEMO_BYTES
 
 

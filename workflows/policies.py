@@ -33,5 +33,16 @@ MOST_OUTPUTS_BYTES = 1_000_000
 MOST_REPORT_BYTES = 1_500_000
 """Temporal refuses payloads over 2 MB, for ever."""
 
+MOST_CARRIED_BYTES = 1_900_000
+"""Of what one history hands to the next: a payload, and with the request within one message."""
+
+LONG_EVENTS = 30_000
+LONG_BYTES = 30_000_000
+"""A history this long starts no more attempts: those under way must still find room in it. Temporal
+ends a run at 51,200 events or 50 MB; 500 attempts that end take 3,000 events."""
+
+PATIENCE_EVENTS = 1_000
+"""Before a run whose outputs do not fit is looked at again: steps that end need none."""
+
 MOST_MEMO_BYTES = 200_000
 """Lists of runs carry every run's memo."""

@@ -1,7 +1,7 @@
 """`RunPlan`: one run of a plan."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -9,6 +9,8 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
+    from branchwork.bounds import bounded
+    from branchwork.carrying import Carried
     from branchwork.contract import (
         CANCEL_SIGNAL,
         CANCEL_STEP_UPDATE,
@@ -24,11 +26,12 @@ with workflow.unsafe.imports_passed_through():
     )
     from branchwork.outcomes import Outcome, RunReport, Status, StepReport
     from branchwork.plan import OnFailure
-    from branchwork.progress import bounded, verb
+    from branchwork.progress import verb
     from branchwork.requests import base_request, land_request, refusal
     from branchwork.stops import Stop, cancelled, overdue, refused
     from workflows import calls
     from workflows.attempts import raise_if_cancelled
+    from workflows.carrying import go_over
     from workflows.closing import close
     from workflows.policies import MOST_REPORT_BYTES
     from workflows.scheduling import Scheduler, cancelled_through_temporal
@@ -39,21 +42,23 @@ class RunPlan:
     """Runs every step as soon as what it needs is done, and lands what they made."""
 
     @workflow.init
-    def __init__(self, request: RunRequest) -> None:
-        self._request = request
-        self._plan = request.plan
+    def __init__(self, request: RunRequest, carried: Carried | None = None) -> None:
+        # Given one argument for two, the SDK leaves it as plain JSON.
+        self._request = RunRequest.model_validate(request)
+        self._plan = self._request.plan
         self._run_id = workflow.info().workflow_id
-        self._steps = Scheduler(self._run_id, request)
+        self._steps = Scheduler(self._run_id, self._request, carried)
         self._progress = self._steps.progress
-        self._started_at = workflow.now()
         self._landing: Landing | None = None
         self._final: RunReport | None = None
 
     @workflow.run
-    async def run(self, request: RunRequest) -> RunReport:  # noqa: ARG002  # taken by __init__
+    async def run(self, _: RunRequest, _carried: Carried | None = None) -> RunReport:
+        """The second argument is of a run whose history was continued in a new one."""
         deadline = asyncio.create_task(self._watch_deadline())
         try:
-            await self._steps.run(self._prepare())
+            if carried := await self._steps.run(self._prepare):
+                go_over(self._request, carried)
             await self._land()
         except asyncio.CancelledError:
             self._steps.stop(cancelled_through_temporal())
@@ -123,7 +128,8 @@ class RunPlan:
     async def _watch_deadline(self) -> None:
         if self._plan.deadline is None:
             return
-        await workflow.sleep(self._plan.deadline, summary="deadline of the run")
+        left = self._steps.started_at + self._plan.deadline - workflow.now()
+        await workflow.sleep(max(left, timedelta()), summary="deadline of the run")
         self._steps.stop(overdue(self._plan.deadline))
 
     async def _land(self) -> None:
@@ -168,7 +174,7 @@ class RunPlan:
             base=self._steps.base,
             result=self._landing.commit if self._landing else None,
             branch=self._landing.branch if self._landing else None,
-            started_at=self._started_at,
+            started_at=self._steps.started_at,
             ended_at=ended_at,
             steps=self._progress.reports,
         )

@@ -6,7 +6,7 @@ wrong step. This group keeps a dict: it cancels in the order of the starts.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from temporalio import workflow
 
@@ -56,8 +56,8 @@ class StepGroup:
         for name in list(self._tasks):
             self.cancel(name)
 
-    async def join(self) -> None:
-        """Wait for every task, those started meanwhile too.
+    async def join(self, until: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for every task, those started meanwhile too. False once `until` holds before that.
 
         A failure cancels the others and is raised once all have ended. So is a
         cancel from outside; another one while they end changes nothing.
@@ -65,13 +65,18 @@ class StepGroup:
         interrupted: asyncio.CancelledError | None = None
         while self._tasks:
             try:
-                await workflow.wait_condition(lambda: not self._tasks)
+                await workflow.wait_condition(lambda: not self._tasks or until())
+                # Whoever woke up together with this has its turn before `until` is believed.
+                await asyncio.sleep(0)
+                if self._tasks and until():
+                    return False
             except asyncio.CancelledError as error:
                 interrupted = error
                 self.cancel_all()
         failure = self._failure or interrupted
         if failure:
             raise failure
+        return True
 
     async def _run(self, name: str, body: Coroutine[None, None, None]) -> None:
         self._begun[name] = None
