@@ -110,10 +110,9 @@ class Attempts:
 
     async def _wait_until_due(self, step: Step) -> None:
         if due := self.due.get(step.id):
-            attempts = self._progress[step.id].attempts
-            left = max(due - workflow.now(), timedelta())
+            summary = f"{step.id} · back-off · after attempt {self._progress[step.id].attempts}"
             try:
-                await workflow.sleep(left, summary=f"{step.id} · back-off · after attempt {attempts}")
+                await workflow.sleep(max(due - workflow.now(), timedelta()), summary=summary)
             finally:
                 del self.due[step.id]
             self._progress.move(step.id, Status.READY, reason=None)

@@ -43,8 +43,14 @@ class RunPlan:
 
     @workflow.init
     def __init__(self, request: RunRequest, carried: Carried | None = None) -> None:
-        # Given one argument for two, the SDK leaves it as plain JSON.
-        self._request = RunRequest.model_validate(request)
+        self._unreadable: ValidationError | None = None
+        try:
+            # Given one argument for two, the SDK leaves it as plain JSON.
+            self._request = RunRequest.model_validate(request)
+        except ValidationError as error:
+            # For `run` to raise: raised here, it would leave a coroutine behind.
+            self._unreadable = error
+            return
         self._plan = self._request.plan
         self._run_id = workflow.info().workflow_id
         self._steps = Scheduler(self._run_id, self._request, carried)
@@ -55,6 +61,8 @@ class RunPlan:
     @workflow.run
     async def run(self, _: RunRequest, _carried: Carried | None = None) -> RunReport:
         """The second argument is of a run whose history was continued in a new one."""
+        if self._unreadable:
+            raise self._unreadable
         deadline = asyncio.create_task(self._watch_deadline())
         try:
             if carried := await self._steps.run(self._prepare):
