@@ -27,7 +27,6 @@ from branchwork.contract import (
     CANCEL_SIGNAL,
     CANCEL_STEP_UPDATE,
     PAUSE_UPDATE,
-    PLAN_MEMO,
     REPORT_MEMO,
     REPORT_QUERY,
     REPOSITORY_MEMO,
@@ -44,7 +43,7 @@ from branchwork.histories import past_of, rebuilt_report
 from branchwork.models import Message
 from branchwork.names import RUN_QUEUE, bad_run_id, new_run_id
 from branchwork.outcomes import RunReport, StepReport
-from branchwork.requests import digest, too_large
+from branchwork.requests import digest, memo_of, too_large
 from branchwork.reuse import Past
 from branchwork.sights import (
     RunLine,
@@ -101,11 +100,7 @@ class Branchwork:
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             static_summary=f"{plan.plan} · {len(plan.steps)} steps",
             static_details=plan.description[:4000],
-            memo={
-                PLAN_MEMO: plan.plan,
-                REPOSITORY_MEMO: request.repository,
-                REQUEST_MEMO: digest(request),
-            },
+            memo=memo_of(request),
         )
 
     async def report(self, run: str) -> RunReport:
@@ -114,6 +109,11 @@ class Branchwork:
         Raises NoSuchRunError; WorkerSilentError for one under way when no worker answers.
         """
         return await self._report(run, await self._describe(run))
+
+    async def repository(self, run: str) -> str | None:
+        """Path or URL of the run's repository."""
+        memo = await (await self._describe(run)).memo()
+        return memo.get(REPOSITORY_MEMO)
 
     async def wait(self, run: str) -> RunReport:
         """The final report."""

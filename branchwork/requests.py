@@ -4,7 +4,16 @@ from collections.abc import Container, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
-from branchwork.contract import AttemptRequest, BaseRequest, LandRequest, Need, RunRequest
+from branchwork.contract import (
+    PLAN_MEMO,
+    REPOSITORY_MEMO,
+    REQUEST_MEMO,
+    AttemptRequest,
+    BaseRequest,
+    LandRequest,
+    Need,
+    RunRequest,
+)
 from branchwork.names import bad_run_id
 from branchwork.plan import Step
 
@@ -111,3 +120,12 @@ def merged_params(request: RunRequest) -> Mapping[str, Any]:
 def digest(request: RunRequest) -> str:
     """Tells one request from another."""
     return sha256(request.model_dump_json().encode()).hexdigest()
+
+
+def memo_of(request: RunRequest) -> dict[str, Any]:
+    """What lists show of a run without asking its worker."""
+    return {
+        PLAN_MEMO: request.plan.plan,
+        REPOSITORY_MEMO: request.repository,
+        REQUEST_MEMO: digest(request),
+    }

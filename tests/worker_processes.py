@@ -16,7 +16,8 @@ from branchwork.names import StateFolder
 class WorkerProcess:
     """One host's worker, which can be killed and started again."""
 
-    def __init__(self, client: Client, folder: Path, host: str) -> None:
+    def __init__(self, client: Client, folder: Path, host: str, *options: str) -> None:
+        self._options = options
         self.state = StateFolder(folder / "branchwork")
         self.host = host
         self._log = folder / "worker.log"
@@ -36,7 +37,7 @@ class WorkerProcess:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker"],
+                [sys.executable, "-P", "-m", "worker", *self._options],
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -52,8 +53,10 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(client: Client, folder: Path, host: str = "host-a") -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(client, folder, host)
+def worker_process(
+    client: Client, folder: Path, host: str = "host-a", *options: str
+) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(client, folder, host, *options)
     try:
         yield worker
     finally:

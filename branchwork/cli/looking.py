@@ -134,9 +134,12 @@ def _run_table(runs: list[RunLine]) -> Table:
 
 
 async def _diff(here: Session, run_id: str, step: str | None, options: list[str]) -> int:
-    report = await (await here.client()).report(run_id)
+    client = await here.client()
+    report = await client.report(run_id)
     base, result = _ends(report, step)
-    return Repository.at(Path.cwd()).show_diff(base, result, options)
+    repository = Repository.at(Path.cwd())
+    repository.bring(await client.repository(run_id), run_id, report)
+    return repository.show_diff(base, result, options)
 
 
 def _ends(report: RunReport, step: str | None) -> tuple[str, str]:
@@ -156,10 +159,7 @@ def _ends(report: RunReport, step: str | None) -> tuple[str, str]:
 
 def _check(here: Session, file: Path, agents: list[str], *, json: bool) -> int:
     loaded = load_plan(file)
-    try:
-        repository = Repository.at(Path.cwd())
-    except RefusedError:
-        repository = None
+    repository = Repository.around(Path.cwd())
     plan = with_agents(loaded.plan, agents, repository.top if repository else None)
     if repository:
         base = repository.commit(plan.base or "HEAD")

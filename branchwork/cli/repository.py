@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from branchwork import things
+from branchwork.addresses import is_url
 from branchwork.cli.processes import GitRefusedError, run_git, show_git
 from branchwork.errors import RefusedError
+from branchwork.names import run_refs
+from branchwork.outcomes import RunReport
 from branchwork.things import Thing
+
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
 
 
 class Repository:
@@ -26,6 +31,38 @@ class Repository:
                 f" with `git init`; git says: {error}"
             ) from error
         return cls(Path(top.strip()))
+
+    @classmethod
+    def around(cls, folder: Path) -> "Repository | None":
+        try:
+            return cls.at(folder)
+        except RefusedError:
+            return None
+
+    def bring(self, address: str | None, run: str, report: RunReport) -> None:
+        """Fetch what a run made, where its repository is a URL and this clone lacks it."""
+        made = [report.base, report.result, *(step.result for step in report.steps)]
+        wanted = [commit for commit in made if commit]
+        if not address or not is_url(address) or self._holds(wanted):
+            return
+        refs = f"{run_refs(run)}/*"
+        try:
+            run_git(self.top, *_FETCH, "--", address, f"+{refs}:{refs}")
+        except GitRefusedError as error:
+            raise RefusedError(
+                f"what run {run} made is at {address} and cannot be fetched from there: {error}"
+            ) from error
+
+    def _holds(self, commits: Sequence[str]) -> bool:
+        asked = "".join(f"{commit}^{{commit}}\n" for commit in commits)
+        told = run_git(self.top, "cat-file", "--batch-check", text=asked)
+        return not any(line.endswith(" missing") for line in told.splitlines())
+
+    def bring_branch(self, address: str | None, branch: str) -> None:
+        """As `bring`: a branch of that name, as a run on this host would have made it."""
+        name = f"refs/heads/{branch}"
+        if address and is_url(address) and not run_git(self.top, "for-each-ref", name):
+            run_git(self.top, *_FETCH, "--", address, f"{name}:{name}")
 
     def commit(self, revision: str) -> str:
         """The full id of the commit that `revision` names."""

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from branchwork.cli.remote import commit_there, url_of
 from branchwork.cli.repository import Repository
 from branchwork.contract import RunRequest
 from branchwork.errors import RefusedError
@@ -21,19 +22,23 @@ class Options(NamedTuple):
     agents: Sequence[str] = ()
     params: Sequence[str] = ()
     base: str | None = None
-    repository: Path | None = None
+    repository: str | None = None
+    """A folder in it, or its URL; None for the one around here."""
 
 
 class Prepared(NamedTuple):
     request: RunRequest
     loaded: LoadedPlan
-    repository: Repository
+    repository: Repository | None
+    """None for one behind a URL."""
 
 
 def prepare(file: Path, options: Options) -> Prepared:
     """Raises PlanFileError with every finding, or RefusedError."""
+    if options.repository and (url := url_of(options.repository)):
+        return _prepared_for_url(file, options, url)
     loaded = load_plan(file)
-    repository = Repository.at(options.repository or Path.cwd())
+    repository = Repository.at(Path(options.repository or Path.cwd()))
     plan = with_agents(loaded.plan, options.agents, repository.top)
     params = _params(plan, options.params)
     base = repository.commit(options.base or plan.base or "HEAD")
@@ -42,6 +47,19 @@ def prepare(file: Path, options: Options) -> Prepared:
         raise PlanFileError(loaded.source.findings(problems))
     request = RunRequest(plan=plan, repository=str(repository.top), base=base, params=params)
     return Prepared(request, loaded, repository)
+
+
+def _prepared_for_url(file: Path, options: Options, url: str) -> Prepared:
+    """What only the base can tell is found by the worker, which fetches it."""
+    loaded = load_plan(file)
+    here = Repository.around(Path.cwd())
+    plan = with_agents(loaded.plan, options.agents, here.top if here else None)
+    params = _params(plan, options.params)
+    revision = options.base or plan.base or "HEAD"
+    base = commit_there(url, revision) or revision
+    if problems := plan.undefined_agents():
+        raise PlanFileError(loaded.source.findings(problems))
+    return Prepared(RunRequest(plan=plan, repository=url, base=base, params=params), loaded, None)
 
 
 def with_agents(plan: Plan, options: Sequence[str], top: Path | None) -> Plan:

@@ -19,7 +19,8 @@ async def prepare_reusing(here: Session, file: Path, options: Options, run: str)
     if inherits:
         options = options._replace(base=past.report.base)
     prepared = prepare(file, options)
-    if inherits and (head := prepared.repository.commit("HEAD")) != prepared.request.base:
+    clone = prepared.repository
+    if inherits and clone and (head := clone.commit("HEAD")) != prepared.request.base:
         here.output.say(
             f"note: starts from {str(prepared.request.base)[:10]} as {run} did; HEAD is"
             f" {head[:10]}: `--base HEAD` starts from there, and runs every step again"

@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import typer
 from temporalio.service import RPCError
 
+from branchwork.addresses import is_url
 from branchwork.cli.connection import ServingError
 from branchwork.cli.follow import Wish, follow
 from branchwork.cli.registry import add
@@ -68,7 +69,8 @@ def run(  # noqa: PLR0913  # the options of a command are its parameters
     ] = [],  # noqa: B006  # read only
     agent: AgentOption = [],  # noqa: B006  # read only
     repository: Annotated[
-        Path | None, typer.Option(help="The repository; default: the one around here.")
+        str | None,
+        typer.Option(metavar="FOLDER|URL", help="The repository; default: the one around here."),
     ] = None,
     reuse: Annotated[
         str | None,
@@ -124,7 +126,7 @@ async def _run(
         else await prepare_reusing(here, plan, options, reuse)
     )
     here.output.say_all(map(str, prepared.loaded.warnings))
-    if uncommitted := prepared.repository.uncommitted():
+    if prepared.repository and (uncommitted := prepared.repository.uncommitted()):
         base = str(prepared.request.base)[:10]
         here.output.say(f"note: {uncommitted} uncommitted changes are not part of the base {base}")
     return await launch(here, await here.serving_client(), prepared.request, starting)
@@ -136,7 +138,8 @@ async def launch(here: Session, client: Branchwork, request: RunRequest, startin
     if starting.detach:
         here.output.raw(started)
         return 0
-    here.output.say(f"run {started} on {str(request.base)[:10]}")
+    where = f" of {request.repository}" if is_url(request.repository) else ""
+    here.output.say(f"run {started} on {str(request.base)[:10]}{where}")
     return await _follow(here, client, started, json=starting.json)
 
 
@@ -201,11 +204,13 @@ async def _resume(here: Session, run_id: str) -> int:
 
 
 async def _merge(here: Session, run_id: str, *, partial: bool) -> int:
-    report = await (await here.client()).report(run_id)
+    client = await here.client()
+    report = await client.report(run_id)
     if report.branch is None:
         raise RefusedError(f"run {run_id} has no result branch: {report.reason or report.status}")
     if report.outcome is not Outcome.SUCCEEDED and not partial:
         raise RefusedError(f"run {run_id} {report.outcome}; --partial merges what it has")
     repository = Repository.at(Path.cwd())
+    repository.bring_branch(await client.repository(run_id), report.branch)
     here.output.say(repository.merge(report.branch, f"Merge {report.branch}"))
     return 0
