@@ -5,8 +5,6 @@ run = await client.start(RunRequest(plan=plan, repository="/srv/shop"))
 report = await client.wait(run)
 """
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +16,7 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
+    WorkflowUpdateStage,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -47,13 +46,10 @@ from branchwork.requests import digest, memo_of, too_large
 from branchwork.reuse import Past
 from branchwork.sights import (
     RunLine,
-    Sight,
-    activities_of,
     run_line,
-    unknown_report,
 )
 
-_QUERY_SECONDS = 5
+_QUERY_SECONDS = 4
 
 
 class Branchwork:
@@ -61,6 +57,10 @@ class Branchwork:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    @property
+    def client(self) -> Client:
+        return self._client
 
     async def start(self, request: RunRequest, run: str | None = None) -> str:
         """The run's id. Starting twice with one id finds the run that is under way.
@@ -82,7 +82,7 @@ class Branchwork:
 
     async def _require_request(self, request: RunRequest, run: str) -> None:
         """The run of that id that was found must be one of the same request."""
-        memo = await (await self._describe(run)).memo()
+        memo = await (await self.describe(run)).memo()
         if memo.get(REQUEST_MEMO, digest(request)) != digest(request):
             raise RefusedError(
                 f"run {run} is under way with another plan, base or parameters;"
@@ -103,12 +103,14 @@ class Branchwork:
             memo=memo_of(request),
         )
 
-    async def report(self, run: str) -> RunReport:
-        """How the run stands or ended.
+    async def report(
+        self, run: str, description: WorkflowExecutionDescription | None = None
+    ) -> RunReport:
+        """How the run stands or ended; `description` is what `describe` told a moment ago.
 
         Raises NoSuchRunError; WorkerSilentError for one under way when no worker answers.
         """
-        return await self._report(run, await self._describe(run))
+        return await self._report(run, description or await self.describe(run))
 
     async def repository(self, run: str) -> str | None:
         """Path or URL of the run's repository."""
@@ -117,7 +119,7 @@ class Branchwork:
 
     async def wait(self, run: str) -> RunReport:
         """The final report."""
-        await self._describe(run)
+        await self.describe(run)
         try:
             report: RunReport = await self._client.get_workflow_handle(
                 run, result_type=RunReport
@@ -131,27 +133,6 @@ class Branchwork:
         if await self._running(run):
             raise UnderWayError(run)
         return await past_of(self._client, await self.report(run))
-
-    async def follow(self, run: str, interval_seconds: float = 0.5) -> AsyncIterator[Sight]:
-        """Sights of the run until it has ended; the last one holds its final report."""
-        seen: RunReport | None = None
-        length, silent = 0, False
-        while True:
-            description = await self._describe(run)
-            over = description.status is not WorkflowExecutionStatus.RUNNING
-            if over or silent or description.history_length != length or seen is None:
-                length = description.history_length
-                try:
-                    seen, silent = await self._report(run, description), False
-                except WorkerSilentError:
-                    seen, silent = seen or unknown_report(run, description), True
-            activities = (
-                {} if over else await activities_of(description, self._client.data_converter)
-            )
-            yield Sight(report=seen, activities=activities, worker_silent=silent)
-            if over:
-                return
-            await asyncio.sleep(interval_seconds)
 
     async def is_over(self, run: str) -> bool:
         """Whether the run has ended. False for one that this server does not know."""
@@ -181,6 +162,16 @@ class Branchwork:
         )
         return report
 
+    async def ask_cancel_step(self, run: str, step: str, ask: str) -> None:
+        """As `cancel_step`, but does not wait for the step's end; `ask` is the same if repeated."""
+        await self._client.get_workflow_handle(run).start_update(
+            CANCEL_STEP_UPDATE,
+            StepCancel(step=step),
+            id=ask,
+            wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+            result_type=StepReport,
+        )
+
     async def pause(self, run: str) -> None:
         """Start no new attempts."""
         await self._update(run, PAUSE_UPDATE, Asked(), None)
@@ -208,12 +199,12 @@ class Branchwork:
             raise
 
     async def _running(self, run: str) -> WorkflowHandle[Any, Any] | None:
-        description = await self._describe(run)
+        description = await self.describe(run)
         if description.status is not WorkflowExecutionStatus.RUNNING:
             return None
         return self._client.get_workflow_handle(run)
 
-    async def _describe(self, run: str) -> WorkflowExecutionDescription:
+    async def describe(self, run: str) -> WorkflowExecutionDescription:
         try:
             description = await self._client.get_workflow_handle(run).describe()
         except RPCError as error:
@@ -246,5 +237,8 @@ class Branchwork:
                 rpc_timeout=timedelta(seconds=_QUERY_SECONDS),
             )
         except (RPCError, WorkflowQueryFailedError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.UNAVAILABLE:
+                # Of the server itself nothing is heard.
+                raise
             raise WorkerSilentError(f"no worker answers for run {run}: {error}") from error
         return report

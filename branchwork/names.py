@@ -55,6 +55,12 @@ def host_queue(host: str) -> str:
     return f"{_HOST_QUEUE}.{host}"
 
 
+def host_of_queue(queue: str) -> str | None:
+    """Whose queue it is; None of one that is for several hosts."""
+    prefix = f"{_HOST_QUEUE}."
+    return queue.removeprefix(prefix) if queue.startswith(prefix) else None
+
+
 def run_branch(run: str) -> str:
     return f"branchwork/{run}"
 

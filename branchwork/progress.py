@@ -67,7 +67,7 @@ class Progress:
 
     def back_off(self, step: str, end: AttemptEnd) -> None:
         """An attempt ended so; if no other comes, its work is what there is of the step."""
-        told = {"reason": end.reason, "kept": end.kept, "changed": end.changed}
+        told = end.model_dump(include={"base", "result", "reason", "kept", "changed"})
         self.move(step, Status.BACKING_OFF, **told)
 
     def end(self, step: str, end: AttemptEnd) -> None:

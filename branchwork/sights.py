@@ -1,9 +1,11 @@
 """A run as it looks from outside: what Temporal tells without asking the run itself."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
@@ -21,6 +23,13 @@ _ATTEMPT = ".run."
 """Stands between step and attempt in the id of an attempt's activity."""
 
 
+_STARTED = (
+    PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
+    PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,
+    PendingActivityState.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED,
+)
+
+
 class Activity(Message):
     """What Temporal knows of an attempt that runs."""
 
@@ -28,16 +37,53 @@ class Activity(Message):
     failure: str | None = None
     """What the try before this one failed with, if Temporal is trying again."""
     tries: int = 1
+    queue: str = ""
+    """Task queue of the workers that may take it."""
+    worker: str = ""
+    """Identity of the worker that took it last."""
+    is_started: bool = True
+    """Whether a worker has it."""
+    due_at: datetime | None = None
+    """When a worker may take it, by the server's clock; None once one has it."""
+    sign: str = ""
+    """Another one with every sign of life."""
+
+
+class Loss(StrEnum):
+    """What died or never came."""
+
+    SERVER = "server"
+    """It does not answer."""
+    WORKER = "worker"
+    """None answers for the run itself."""
+    HOST = "host"
+    """The attempts of one host give no sign of life; others go on."""
+    TAKER = "taker"
+    """No worker serves the queue of a step."""
+
+
+class Lost(Message):
+    """One thing that a run waits for."""
+
+    loss: Loss
+    name: str = ""
+    """Of the host or step."""
+    is_back: bool = False
+    """A worker of that host is there again, and has not yet taken up what the dead one had."""
 
 
 class Sight(Message):
     """A run at one moment."""
 
     report: RunReport
+    """The last one seen, while server or worker are lost."""
     activities: Mapping[str, Activity] = {}
     """By step: attempts that run."""
-    worker_silent: bool = False
-    """No worker answers; the report is the last one seen."""
+    lost: tuple[Lost, ...] = ()
+    """What the run waits for."""
+
+    def misses(self, *losses: Loss) -> bool:
+        return any(lost.loss in losses for lost in self.lost)
 
 
 class RunLine(Message):
@@ -73,15 +119,15 @@ def run_line(execution: WorkflowExecution, memo: Mapping[str, Any]) -> RunLine:
     )
 
 
-def unknown_report(run: str, description: WorkflowExecutionDescription) -> RunReport:
+def unknown_report(run: str, started_at: datetime) -> RunReport:
     """Of a run of which nothing is known but that it is there."""
-    return RunReport(run=run, plan=run.rpartition("-")[0] or run, started_at=description.start_time)
+    return RunReport(run=run, plan=run.rpartition("-")[0] or run, started_at=started_at)
 
 
 def broken_report(run: str, description: WorkflowExecutionDescription) -> RunReport:
     """Of one that Temporal ended: terminated, timed out, or given a request nobody can read."""
     status = description.status.name.lower() if description.status else "gone"
-    return unknown_report(run, description).model_copy(
+    return unknown_report(run, description.start_time).model_copy(
         update={
             "outcome": outcome_of(description.status, {}),
             "ended_at": description.close_time,
@@ -105,8 +151,16 @@ async def _activity(info: PendingActivityInfo, converter: DataConverter) -> Acti
     payloads = info.heartbeat_details.payloads
     pulses = await converter.decode(payloads, [Pulse]) if payloads else []
     failure = told_failure(info.last_failure) if info.HasField("last_failure") else None
+    is_started = info.state in _STARTED
     return Activity(
-        pulse=pulses[0] if pulses else None, failure=failure, tries=max(1, info.attempt)
+        pulse=pulses[0] if pulses else None,
+        failure=failure,
+        tries=max(1, info.attempt),
+        queue=info.activity_options.task_queue.name,
+        worker=info.last_worker_identity,
+        is_started=is_started,
+        due_at=None if is_started else _due_at(info),
+        sign=_sign(info),
     )
 
 
@@ -117,3 +171,15 @@ def told_failure(failure: Failure) -> str:
         return told_failure(failure.cause)
     name = failure.application_failure_info.type
     return f"{name}: {failure.message}" if name else failure.message
+
+
+def _due_at(info: PendingActivityInfo) -> datetime:
+    again = info.HasField("next_attempt_schedule_time")
+    due = info.next_attempt_schedule_time if again else info.scheduled_time
+    return due.ToDatetime(UTC)
+
+
+def _sign(info: PendingActivityInfo) -> str:
+    times = (info.last_heartbeat_time, info.last_started_time)
+    nanoseconds = (str(time.ToNanoseconds()) for time in times)
+    return " ".join((info.activity_id, str(info.attempt), str(info.state), *nanoseconds))

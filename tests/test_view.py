@@ -8,7 +8,7 @@ from rich.console import Console
 from branchwork.cli.view import drawn, harmless, lines_between, summary
 from branchwork.contract import Pulse
 from branchwork.outcomes import Outcome, RunReport, Status, StepReport
-from branchwork.sights import Activity, Sight
+from branchwork.sights import Activity, Loss, Lost, Sight
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = START + timedelta(seconds=90)
@@ -97,12 +97,15 @@ def test_plain_lines_tell_only_what_changed() -> None:
     ]
 
 
-def test_a_lost_worker_is_told_once() -> None:
-    lost = sight_of(worker_silent=True)
+def test_what_is_lost_stands_under_the_head_and_the_whole_stays_on_the_screen() -> None:
+    steps = [step(f"s{number}", status=Status.RUNNING, started_at=START) for number in range(30)]
+    lost = sight_of(*steps, lost=(Lost(loss=Loss.SERVER), Lost(loss=Loss.HOST, name="host-a")))
 
-    assert list(lines_between(sight_of(), lost)) == ["worker lost, waiting for one"]
-    assert list(lines_between(lost, lost)) == []
-    assert "worker lost" in text_of(lost)
+    lines = text_of(lost).splitlines()
+
+    assert lines[1].rstrip() == "server lost, waiting for it"
+    assert lines[2].rstrip() == "worker on host-a lost, waiting for it"
+    assert len(lines) <= 24
 
 
 def test_the_end_tells_what_failed_and_why() -> None:
@@ -123,4 +126,38 @@ def test_the_end_tells_what_failed_and_why() -> None:
         "a failed: AgentFailed: exit 3",
         "skipped: b",
         "shop-abc failed after 1m30s",
+    ]
+
+
+def test_the_end_tells_of_each_step_that_was_cancelled_what_was_kept_and_where() -> None:
+    ref = "refs/branchwork/shop-abc/attempts"
+    known = {"outcome": Outcome.CANCELLED, "attempts": 1, "base": "b"}
+    lost = "its worker was lost; what it wrote is kept on"
+    many = (*(f"f{number}" for number in range(200)), "… and 12 more")
+    report = RunReport(
+        run="shop-abc",
+        plan="shop",
+        outcome=Outcome.CANCELLED,
+        started_at=START,
+        reason="Cancelled: by request",
+        steps=(
+            step("one", **known, kept=f"{ref}/one/1", changed=("a",)),
+            step("many", **known, kept=f"{ref}/many/1", changed=many),
+            step("clean", **known),
+            step("gone", outcome=Outcome.CANCELLED, attempts=2),
+            step("never", outcome=Outcome.CANCELLED),
+            step("bad", outcome=Outcome.FAILED, attempts=1, reason="X: y", kept=f"{ref}/bad/1"),
+        ),
+    )
+
+    assert [str(line) for line in summary(report)] == [
+        f"one cancelled: 1 file kept on {ref}/one/1",
+        f"many cancelled: 212 files kept on {ref}/many/1",
+        "clean cancelled: it had changed nothing",
+        f"gone cancelled: {lost} {ref}/gone/2 once that is back",
+        "bad failed: X: y",
+        f"  its commits are kept on {ref}/bad/1",
+        "cancelled: never",
+        "shop-abc cancelled",
+        "  Cancelled: by request",
     ]

@@ -6,16 +6,21 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import partial
 
 from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from branchwork.cli.output import Output
+from branchwork.cli.session import Session
 from branchwork.cli.view import drawn, lines_between, utc_now
 from branchwork.client import Branchwork
+from branchwork.following import Follower
 from branchwork.sights import Sight
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended."""
 _REDRAWS_A_SECOND = 5
 
 
@@ -50,41 +55,76 @@ async def interrupts() -> AsyncIterator[Interrupts]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-async def follow(client: Branchwork, run: str, output: Output) -> tuple[Sight, Wish | None]:
-    """The last sight, and what the user wished if the run was left before its end.
+class Watcher:
+    """Shows one run to the user."""
 
-    After a cancel the run is followed to its end.
-    """
-    async with interrupts() as found:
-        sight = await _show(client, run, output, found.first)
-        if sight.report.outcome is not None:
-            return sight, None
-        wish = await _wish(output, found)
-        if wish is Wish.CANCEL:
-            output.say(f"cancelling {run}: its agents get 5 s to end, their work is kept")
-            found.second.set()
-            await client.cancel(run, "Ctrl-C")
-            found.third.clear()
-            sight = await _show(client, run, output, found.third)
-        return sight, wish
+    def __init__(self, here: Session, runs: Branchwork, run: str) -> None:
+        self._run = run
+        self._output = here.output
+        self._remedy = here.remedy
+        self._follower = here.follower(runs, run)
+
+    async def follow(self) -> tuple[Sight, Wish | None]:
+        """The last sight, and what the user wished if the run was left before its end.
+
+        After a cancel the run is followed to its end.
+        """
+        async with interrupts() as found:
+            sight = await self._show(found.first)
+            if sight.report.outcome is not None:
+                return sight, None
+            wish = await _wish(self._output, found)
+            if wish is Wish.CANCEL:
+                self._output.say(
+                    f"cancelling {self._run}: its agents get 5 s to end, their work is kept"
+                )
+                found.second.set()
+                self._follower.ask(partial(Branchwork.cancel, run=self._run, reason="Ctrl-C"))
+                found.third.clear()
+                sight = await self._show(found.third)
+            return sight, wish
+
+    async def _show(self, enough: asyncio.Event) -> Sight:
+        """Show the run until it ends or `enough` is set; the last sight."""
+        show = self._draw if self._output.draws else self._print
+        return await show(until(self._follower, enough))
+
+    async def _print(self, sights: AsyncIterator[Sight]) -> Sight:
+        """Plain lines, one for each change."""
+        before: Sight | None = None
+        async for sight in sights:
+            self._output.say_all(lines_between(before, sight, self._remedy))
+            before = sight
+        return _seen(before)
+
+    async def _draw(self, sights: AsyncIterator[Sight]) -> Sight:
+        """A drawing that is redrawn on its place; the clocks go on between two sights."""
+        last: list[Sight] = []
+
+        def current() -> RenderableType:
+            if not last:
+                return Text("starting …")
+            return drawn(last[-1], utc_now(), self._output.err.height, self._remedy)
+
+        with Live(
+            get_renderable=current, console=self._output.err, refresh_per_second=_REDRAWS_A_SECOND
+        ) as live:
+            async for sight in sights:
+                last[:] = [sight]
+            live.refresh()
+        return _seen(last[-1] if last else None)
 
 
-async def _show(client: Branchwork, run: str, output: Output, enough: asyncio.Event) -> Sight:
-    """Show the run until it ends or `enough` is set; the last sight."""
-    show = _draw if output.draws else _print
-    return await show(_sights(client, run, enough), output)
-
-
-async def _sights(client: Branchwork, run: str, enough: asyncio.Event) -> AsyncIterator[Sight]:
+async def until(follower: Follower, enough: asyncio.Event) -> AsyncIterator[Sight]:
     """Sights until the run ends or `enough` is set; at least one."""
     leaving = asyncio.ensure_future(enough.wait())
-    sights = client.follow(run)
+    sights = follower.sights()
     seen = False
     try:
         while not (seen and leaving.done()):
             upcoming = asyncio.ensure_future(anext(sights, None))
-            until = (upcoming, leaving) if seen else (upcoming,)
-            await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
+            either = (upcoming, leaving) if seen else (upcoming,)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not upcoming.done():
                 upcoming.cancel()
                 return
@@ -95,31 +135,6 @@ async def _sights(client: Branchwork, run: str, enough: asyncio.Event) -> AsyncI
             seen = True
     finally:
         leaving.cancel()
-
-
-async def _print(sights: AsyncIterator[Sight], output: Output) -> Sight:
-    """Plain lines, one for each change."""
-    before: Sight | None = None
-    async for sight in sights:
-        output.say_all(lines_between(before, sight))
-        before = sight
-    return _seen(before)
-
-
-async def _draw(sights: AsyncIterator[Sight], output: Output) -> Sight:
-    """A drawing that is redrawn on its place; the clocks go on between two sights."""
-    last: list[Sight] = []
-
-    def current() -> RenderableType:
-        return drawn(last[-1], utc_now(), output.err.height) if last else Text("starting …")
-
-    with Live(
-        get_renderable=current, console=output.err, refresh_per_second=_REDRAWS_A_SECOND
-    ) as live:
-        async for sight in sights:
-            last[:] = [sight]
-        live.refresh()
-    return _seen(last[-1] if last else None)
 
 
 def _seen(sight: Sight | None) -> Sight:

@@ -1,14 +1,15 @@
 """What a step's agent printed."""
 
-import asyncio
 import sys
 from pathlib import Path
 
+from branchwork.cli.losses import changes
 from branchwork.cli.session import Session
 from branchwork.cli.view import harmless
 from branchwork.client import Branchwork
 from branchwork.errors import RefusedError
-from branchwork.outcomes import StepReport
+from branchwork.outcomes import RunReport, StepReport
+from branchwork.sights import Sight
 
 _PAUSE_SECONDS = 0.3
 
@@ -16,29 +17,61 @@ _PAUSE_SECONDS = 0.3
 async def show_log(here: Session, run: str, step: str, attempt: int | None, *, follow: bool) -> int:
     """Print the log of an attempt; with `follow` go on, over attempts, until the step ends."""
     client = await here.client()
-    report = await _step(client, run, step)
+    if follow:
+        return await _follow(here, client, Followed(here, run, step, attempt))
+    report = _step(await client.report(run), step)
+    _require_run_here(report, run)
+    if report.attempts == 0:
+        raise RefusedError(f"step {step!r} of {run} has not run: {report.reason or report.status}")
+    return _once(Tail(here.state.log(run, step, attempt or report.attempts)), run, step)
+
+
+async def _follow(here: Session, client: Branchwork, log: "Followed") -> int:
+    """Waits for server and worker when they die, as `watch` does."""
+    before: Sight | None = None
+    async for sight in here.follower(client, log.run).sights(_PAUSE_SECONDS):
+        here.output.say_all(changes(before, sight, here.remedy))
+        before = sight
+        # Nothing is known of the steps of a run that has not answered yet.
+        if sight.report.steps:
+            report = _step(sight.report, log.step)
+            _require_run_here(report, log.run)
+            if log.show(report):
+                break
+    return 0
+
+
+def _require_run_here(report: StepReport, run: str) -> None:
     if report.reused:
         raise RefusedError(
-            f"step {step!r} did not run in {run}, it was taken over: `branchwork logs"
-            f" {report.reused} {step}`"
+            f"step {report.step!r} did not run in {run}, it was taken over: `branchwork logs"
+            f" {report.reused} {report.step}`"
         )
-    if report.attempts == 0 and not follow:
-        raise RefusedError(f"step {step!r} of {run} has not run: {report.reason or report.status}")
-    number = attempt or max(1, report.attempts)
-    shown = Tail(here.state.log(run, step, number))
-    if not follow:
-        return _once(shown, run, step)
-    while True:
-        report = await _step(client, run, step)
-        shown.show_new()
-        if attempt is None and report.attempts > number:
-            number += 1
-            here.output.say(f"attempt {number}")
-            shown = Tail(here.state.log(run, step, number))
-        elif report.outcome is not None:
-            return 0
-        else:
-            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+class Followed:
+    """The logs of a step, one attempt after the other."""
+
+    def __init__(self, here: Session, run: str, step: str, attempt: int | None) -> None:
+        self.run = run
+        self.step = step
+        self._here = here
+        self._only = attempt
+        self._shown: tuple[int, Tail] | None = None
+
+    def show(self, report: StepReport) -> bool:
+        """Print what is new; whether that was the last of it, since the step has ended."""
+        number, tail = self._shown or self._of(self._only or max(1, report.attempts))
+        tail.show_new()
+        while self._only is None and number < report.attempts:
+            number, tail = self._of(number + 1)
+            self._here.output.say(f"attempt {number}")
+            tail.show_new()
+        self._shown = (number, tail)
+        return report.outcome is not None
+
+    def _of(self, attempt: int) -> "tuple[int, Tail]":
+        return attempt, Tail(self._here.state.log(self.run, self.step, attempt))
 
 
 class Tail:
@@ -77,9 +110,8 @@ def _once(shown: Tail, run: str, step: str) -> int:
     return 0
 
 
-async def _step(client: Branchwork, run: str, step: str) -> StepReport:
-    report = await client.report(run)
+def _step(report: RunReport, step: str) -> StepReport:
     for found in report.steps:
         if found.step == step:
             return found
-    raise RefusedError(f"run {run} has no step {step!r}")
+    raise RefusedError(f"run {report.run} has no step {step!r}")

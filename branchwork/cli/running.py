@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
-from temporalio.service import RPCError
 
 from branchwork.addresses import is_url
-from branchwork.cli.connection import ServingError
-from branchwork.cli.follow import Wish, follow
+from branchwork.cli.cancelling import cancel_run, cancel_step
+from branchwork.cli.follow import INTERRUPTED, Watcher, Wish
 from branchwork.cli.registry import add
 from branchwork.cli.repository import Repository
 from branchwork.cli.request import Options, prepare
@@ -20,8 +19,6 @@ from branchwork.client import Branchwork
 from branchwork.contract import RunRequest
 from branchwork.errors import RefusedError
 from branchwork.outcomes import Outcome, RunReport
-
-INTERRUPTED = 130
 
 PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, a YAML file.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
@@ -95,7 +92,8 @@ def cancel(
     step: Annotated[str | None, typer.Option(help="Only this step of it.")] = None,
 ) -> int:
     """End a run, or one step of it; what its agents have written is kept."""
-    return asyncio.run(_cancel(session(), run_id, step))
+    here = session()
+    return asyncio.run(cancel_step(here, run_id, step) if step else cancel_run(here, run_id))
 
 
 def pause(run_id: RunArgument) -> int:
@@ -149,13 +147,7 @@ async def _watch(here: Session, run_id: str, *, json: bool) -> int:
 
 
 async def _follow(here: Session, client: Branchwork, run_id: str, *, json: bool) -> int:
-    try:
-        sight, wish = await follow(client, run_id, here.output)
-    except RPCError as error:
-        raise ServingError(
-            f"the server went away ({error}); the run is kept and goes on when it is back:"
-            f" `branchwork up`, then `branchwork watch {run_id}`"
-        ) from error
+    sight, wish = await Watcher(here, client, run_id).follow()
     if wish is Wish.DETACH:
         here.output.say(f"the run goes on: branchwork watch {run_id}, branchwork cancel {run_id}")
         return INTERRUPTED
@@ -175,20 +167,6 @@ def _tell_end(here: Session, report: RunReport, *, json: bool) -> None:
         here.answer_json(report.model_dump(mode="json"))
     elif report.branch:
         here.output.raw(report.branch)
-
-
-async def _cancel(here: Session, run_id: str, step: str | None) -> int:
-    client = await here.client()
-    if step is not None:
-        report = await client.cancel_step(run_id, step)
-        here.output.say(f"step {step} of {run_id} {report.outcome}")
-        return 0
-    if await client.is_over(run_id):
-        raise RefusedError(f"run {run_id} has ended; see `branchwork status {run_id}`")
-    await client.cancel(run_id)
-    report_of_run = await client.wait(run_id)
-    here.output.say_all(summary(report_of_run))
-    return 0
 
 
 async def _pause(here: Session, run_id: str) -> int:

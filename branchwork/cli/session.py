@@ -7,9 +7,11 @@ from typing import Any
 
 from temporalio.runtime import Runtime, TelemetryConfig
 
+from branchwork.cli.connection import ServingError
 from branchwork.cli.embedded import Connection, ensure_server, ensure_worker, find_server
 from branchwork.cli.output import Output
 from branchwork.client import Branchwork
+from branchwork.following import Follower
 from branchwork.names import StateFolder
 from branchwork.settings import Settings
 
@@ -26,6 +28,21 @@ class Session:
     async def client(self) -> Branchwork:
         """For commands that look at runs: nothing is started."""
         return self._through(await find_server(self.settings))
+
+    async def find_again(self) -> Branchwork | None:
+        """Where the server is now, which may have had to take another port; None if nowhere."""
+        try:
+            return await self.client()
+        except ServingError:
+            return None
+
+    @property
+    def remedy(self) -> str:
+        """The command that brings a lost server or worker back; empty if they are not ours."""
+        return "" if self.settings.configured else "branchwork up"
+
+    def follower(self, runs: Branchwork, run: str) -> Follower:
+        return Follower(runs, run, self.find_again)
 
     async def serving_client(self) -> Branchwork:
         """For commands that need runs to go on: server and worker are started if missing."""

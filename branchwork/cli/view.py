@@ -9,11 +9,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from branchwork.cli.losses import changes, sentence
 from branchwork.durations import format_duration
+from branchwork.names import attempt_ref
 from branchwork.outcomes import Outcome, RunReport, Status, StepReport
 from branchwork.sights import Activity, Sight
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+_MORE = re.compile(r"… and (\d+) more")
+_MOST_LOST = 3
 
 _LOOKS: dict[str, tuple[str, str]] = {
     Outcome.SUCCEEDED: ("✓", "green"),
@@ -41,22 +46,29 @@ def standing(report: StepReport | RunReport) -> str:
     return f"{word} (from {reused})" if reused else word
 
 
-def drawn(sight: Sight, now: datetime, height: int) -> RenderableType:
-    """The whole run, cut to `height` lines by leaving out steps that wait or went well."""
+def drawn(sight: Sight, now: datetime, height: int, remedy: str = "") -> RenderableType:
+    """The whole run, cut to `height` lines by leaving out steps that wait or went well.
+
+    `remedy` is the command that brings lost servers and workers back.
+    """
     table = Table.grid(padding=(0, 2))
-    shown = _chosen(sight.report.steps, max(4, height - 4))
+    lost = [_warning(sentence(lost, remedy)) for lost in sight.lost[:_MOST_LOST]]
+    shown = _chosen(sight.report.steps, max(4, height - 4 - len(lost)))
     for step in shown:
         table.add_row(*_row(step, sight.activities.get(step.step), now))
     hidden = len(sight.report.steps) - len(shown)
     more = [Text(f"  … and {hidden} more steps", "dim")] if hidden else []
-    return Group(_head(sight, now), table, *more, _bar(sight.report))
+    return Group(_head(sight.report, now), *lost, table, *more, _bar(sight.report))
 
 
-def lines_between(before: Sight | None, after: Sight) -> Iterator[str]:
+def _warning(text: str) -> Text:
+    return Text(text, "bold yellow", no_wrap=True, overflow="ellipsis")
+
+
+def lines_between(before: Sight | None, after: Sight, remedy: str = "") -> Iterator[str]:
     """What changed from one sight to the next, as plain lines."""
     old = {step.step: step for step in before.report.steps} if before else {}
-    if after.worker_silent and not (before and before.worker_silent):
-        yield "worker lost, waiting for one"
+    yield from changes(before, after, remedy)
     for step in after.report.steps:
         known = old.get(step.step)
         if known is None and step.status is Status.WAITING:
@@ -68,15 +80,45 @@ def lines_between(before: Sight | None, after: Sight) -> Iterator[str]:
 def summary(report: RunReport) -> Iterator[Text]:
     """How the run ended: what failed and why, then the run in one line."""
     for step in report.steps:
-        if step.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
-            yield Text(f"{step.step} {standing(step)}: {harmless(step.reason or '')}", "red")
+        failed = step.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
+        if failed or (step.outcome is Outcome.CANCELLED and step.attempts):
+            yield from ended(step, report.run)
     for outcome in (Outcome.CANCELLED, Outcome.SKIPPED):
-        if names := [step.step for step in report.steps if step.outcome is outcome]:
+        of_it = [step for step in report.steps if step.outcome is outcome]
+        if names := [step.step for step in of_it if not step.attempts]:
             yield Text(f"{outcome}: {', '.join(names)}", "dim")
     style = "bold green" if report.outcome is Outcome.SUCCEEDED else "bold red"
     yield Text(f"{report.run} {standing(report)}{_took(report)}", style)
     if report.reason and not report.reason.startswith("step "):
         yield Text(f"  {harmless(report.reason)}", "red")
+
+
+def ended(step: StepReport, run: str) -> Iterator[Text]:
+    """How a step ended that was tried, and where its work is if it did not succeed."""
+    if step.outcome is Outcome.CANCELLED:
+        yield Text(f"{step.step} cancelled: {_kept(step, run)}", "yellow")
+        return
+    why = f": {harmless(step.reason)}" if step.reason else ""
+    yield Text(f"{step.step} {standing(step)}{why}", "red" if why else "")
+    if step.kept:
+        yield Text(f"  {_kept(step, run)}", "dim")
+
+
+def _kept(step: StepReport, run: str) -> str:
+    """`3 files kept on REF`."""
+    if step.kept:
+        return f"{_files(step.changed)} kept on {step.kept}"
+    if step.base:
+        return "it had changed nothing"
+    ref = attempt_ref(run, step.step, step.attempts)
+    return f"its worker was lost; what it wrote is kept on {ref} once that is back"
+
+
+def _files(changed: tuple[str, ...]) -> str:
+    """`3 files`; a last `… and 12 more` stands for twelve."""
+    more = _MORE.fullmatch(changed[-1]) if changed else None
+    count = len(changed) + (int(more[1]) - 1 if more else 0)
+    return f"{count} file{'' if count == 1 else 's'}" if count else "its commits are"
 
 
 def step_table(report: RunReport, now: datetime) -> Table:
@@ -108,13 +150,10 @@ def _line(step: StepReport) -> str:
     return f"{step.step}: {standing(step)}{attempt}{took if step.outcome else ''}{why}"
 
 
-def _head(sight: Sight, now: datetime) -> Text:
-    report = sight.report
+def _head(report: RunReport, now: datetime) -> Text:
     head = Text(f"{report.run} ", "bold")
     head.append(standing(report), _LOOKS[report.outcome or report.status or Status.RUNNING][1])
     head.append(f"  {clock((report.ended_at or now) - report.started_at)}", "dim")
-    if sight.worker_silent:
-        head.append("  worker lost, waiting for one", "bold yellow")
     return head
 
 
