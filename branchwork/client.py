@@ -114,7 +114,7 @@ class Branchwork:
 
     async def repository(self, run: str) -> str | None:
         """Path or URL of the run's repository."""
-        memo = await (await self._describe(run)).memo()
+        memo = await (await self.describe(run)).memo()
         return memo.get(REPOSITORY_MEMO)
 
     async def wait(self, run: str) -> RunReport:
