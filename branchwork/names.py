@@ -83,9 +83,14 @@ def step_ref(run: str, step: str) -> str:
     return f"{run_refs(run)}/steps/{step}"
 
 
+def attempt_refs(run: str, step: str) -> str:
+    """The folder of the refs of a step's attempts."""
+    return f"{run_refs(run)}/attempts/{step}"
+
+
 def attempt_ref(run: str, step: str, attempt: int) -> str:
     """Where the work of one attempt is kept, whatever its outcome."""
-    return f"{run_refs(run)}/attempts/{step}/{attempt}"
+    return f"{attempt_refs(run, step)}/{attempt}"
 
 
 class StateFolder:

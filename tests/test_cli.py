@@ -27,7 +27,7 @@ FAILING = "plan: failing\nsteps:\n  - {id: bad, run: 'echo why >&2; exit 3'}\n"
 SLEEPING = "plan: sleeping\nsteps:\n  - {id: slow, run: 'echo started; sleep 300'}\n"
 COMMANDS = (
     *("run", "watch", "cancel", "pause", "resume", "merge", "status", "list", "logs", "diff"),
-    *("check", "up", "down", "worker", "doctor", "retry"),
+    *("check", "up", "down", "worker", "doctor", "retry", "show"),
 )
 
 

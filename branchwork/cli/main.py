@@ -7,7 +7,7 @@ from typing import NoReturn
 import typer
 from temporalio.service import RPCError
 
-from branchwork.cli import again, collecting, looking, running, serving
+from branchwork.cli import again, collecting, looking, running, serving, showing
 from branchwork.cli.connection import ServingError
 from branchwork.cli.leaving import leave
 from branchwork.cli.processes import GitRefusedError
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (running, again, looking, serving, collecting):
+for module in (running, again, looking, showing, serving, collecting):
     module.register(app)
 
 
