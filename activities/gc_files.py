@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from activities.gc_scene import NotCollectedError, changed_at, size_of
-from activities.git import git_folder, repository_lock
+from activities.git import folder_lock, git_folder, repository_lock
 from activities.git_faults import GitError
 from activities.git_locks import no_refs_in_work, old_locks, remove_old_lock
 from activities.trash import delete
@@ -25,6 +25,7 @@ HALF_WRITTEN_SECONDS = 60
 _SURELY_SECONDS = 3600
 """Also if a process has its writer's number by now."""
 _USERS_LOCK_SECONDS = 600
+_HALF_CLONE = "partial.git"
 
 _PARTIAL = re.compile(r"\..+\.(?P<pid>[0-9]+)")
 
@@ -46,6 +47,11 @@ def remove_junk(leftover: Leftover) -> str:
             remove_half_made_entries(repository)
     elif leftover.kind is Kind.LOCK:
         remove_old_lock(git_folder(repository), path)
+    elif path.name == _HALF_CLONE:
+        with folder_lock(path.parent, 1):
+            # Somebody may have begun anew.
+            if _age(path) > _SURELY_SECONDS:
+                delete(path)
     else:
         delete(path)
     if path.exists():
@@ -67,9 +73,20 @@ def _trash(state: StateFolder) -> Iterator[Leftover]:
     reason = "it was removed, and only not yet deleted"
     for path in (*state.trash.glob("*"), *state.worktrees.glob("*/.*.removed")):
         yield _junk(Kind.TRASH, path, reason)
+    for path in state.repositories.glob(f"*/{_HALF_CLONE}"):
+        if _age(path) > _SURELY_SECONDS and _is_unlocked(path.parent):
+            yield _junk(Kind.TRASH, path, "a clone that was killed while it was made")
     for folder in state.worktrees.glob("*"):
         if folder.is_dir() and not any(folder.iterdir()) and _age(folder) > HALF_WRITTEN_SECONDS:
             yield _junk(Kind.TRASH, folder, "it is empty")
+
+
+def _is_unlocked(folder: Path) -> bool:
+    try:
+        with folder_lock(folder, 0):
+            return True
+    except GitError:
+        return False
 
 
 def _locks(repository: Path) -> Iterator[Leftover]:

@@ -1,7 +1,7 @@
 """Refs of ended runs in the repositories, found and removed. Result branches are the user's."""
 
 from collections import defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -31,11 +31,12 @@ class RefLeftovers:
     async def find(self, but: Container[str]) -> list[Leftover]:
         """Of all runs `but` those."""
         found: list[Leftover] = []
-        for repository in self._scene.repositories:
+        there = [path for path in self._scene.repositories if path.is_dir()]
+        for repository in there:
             try:
                 runs = await self._scene.blocking(_refs_by_run, repository)
             except GitError as error:
-                found.append(_unreadable(repository, error))
+                found.append(unreadable(str(repository), error))
                 continue
             for run in sorted(run for run in runs if run not in but):
                 found.extend(await self._find(repository, run, runs[run]))
@@ -82,17 +83,24 @@ class RefLeftovers:
         return max(filter(None, signs), default=None) or changed_at(folder / "packed-refs")
 
 
+def by_run(refs: Iterable[Ref]) -> Mapping[str, list[Ref]]:
+    runs: defaultdict[str, list[Ref]] = defaultdict(list)
+    for ref in refs:
+        parts = ref.name.split("/")
+        if len(parts) >= _PARTS:
+            runs[parts[2]].append(ref)
+    return runs
+
+
 def _refs_by_run(repository: Path) -> Mapping[str, list[Ref]]:
     pieces = "%(refname) %(objectname) %(committerdate:unix)"
     answer = call_git(repository, "for_each_ref", f"--format={pieces}", ALL_RUNS)
-    runs: defaultdict[str, list[Ref]] = defaultdict(list)
-    for line in answer.text.splitlines():
-        name, commit, date = line.split(" ")
-        parts = name.split("/")
-        if len(parts) >= _PARTS:
-            at = datetime.fromtimestamp(int(date), UTC) if date else None
-            runs[parts[2]].append(Ref(name, commit, at))
-    return runs
+    lines = [line.split(" ") for line in answer.text.splitlines()]
+    return by_run(Ref(name, commit, dated(seconds)) for name, commit, seconds in lines)
+
+
+def dated(seconds: str) -> datetime | None:
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
 
 
 def _size_of(repository: Path, run: str, refs: list[Ref]) -> int:
@@ -118,11 +126,11 @@ def _remove(repository: Path, refs: Mapping[str, str]) -> None:
         call_git(repository, "update_ref", "--stdin", "-z", text=changes, locks=[lock])
 
 
-def _unreadable(repository: Path, error: GitError) -> Leftover:
+def unreadable(repository: str, error: GitError) -> Leftover:
     return Leftover(
         kind=Kind.REFS,
-        what=str(repository),
+        what=repository,
         doing=Doing.LEAVE,
         reason=str(error),
-        repository=str(repository),
+        repository=repository,
     )

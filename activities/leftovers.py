@@ -44,9 +44,10 @@ def what_is_there(state: StateFolder, repositories: Iterable[Path] = ()) -> list
 
 
 def repositories_of(state: StateFolder) -> list[Path]:
-    """Those that are there, of the runs that left records here."""
-    found = {repository for run in state.runs.glob("*") if (repository := _repository(run, state))}
-    return sorted(path for path in found if path.is_dir())
+    """Those that are there, of the runs that left records here, and clones."""
+    named = {repository for run in state.runs.glob("*") if (repository := _repository(run, state))}
+    clones = state.repositories.glob("*/clone.git")
+    return sorted(path for path in {*named, *clones} if path.is_dir())
 
 
 def _repository(run: Path, state: StateFolder) -> Path | None:

@@ -178,12 +178,26 @@ class Remote:
         if complaint := self._push(undone):
             raise rejected(self.url, complaint)
 
+    def read_below(self, top: str) -> Mapping[str, str]:
+        """All refs of the remote whose names begin with `top`, and what they hold."""
+        told = self._call(self.clone, "ls_remote", "--quiet", "--refs", self.url, f"{top}*").text
+        found = (line.partition("\t") for line in told.splitlines())
+        return {ref: commit for commit, _, ref in found if ref.startswith(top)}
+
+    def delete(self, refs: Mapping[str, str]) -> None:
+        """All `refs` of the remote or none, each if it holds that commit still."""
+        if complaint := self._pushed(refs, [f":{ref}" for ref in refs]):
+            raise rejected(self.url, complaint)
+
     def _push(self, changes: Sequence[RefChange]) -> str | None:
         """None, or why the remote did not take them."""
-        if not changes:
+        expected = {change.ref: change.expected or "" for change in changes}
+        return self._pushed(expected, [f"{change.commit}:{change.ref}" for change in changes])
+
+    def _pushed(self, expected: Mapping[str, str], refspecs: Sequence[str]) -> str | None:
+        if not refspecs:
             return None
-        leases = [f"--force-with-lease={change.ref}:{change.expected or ''}" for change in changes]
-        refspecs = [f"{change.commit}:{change.ref}" for change in changes]
+        leases = [f"--force-with-lease={ref}:{commit}" for ref, commit in expected.items()]
         answer = self._answer(self.clone, "push", *_PUSHING, *leases, self.url, *refspecs)
         refused = [line for line in answer.text.splitlines() if line.startswith("!")]
         # First: git also says that the connection broke, once it has been refused.

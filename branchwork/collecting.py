@@ -24,6 +24,8 @@ class Kind(StrEnum):
     FILE = "file"
     """Half written."""
     TRASH = "trash"
+    CLONE = "clone"
+    """Of a repository by URL, on this host."""
 
 
 class Doing(StrEnum):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from activities.git import without_git_variables
@@ -77,6 +78,17 @@ def commit_on(
         return commit_all(place, message)
     finally:
         run_git(repository, "worktree", "remove", "--force", str(place))
+
+
+def dated_commit(repository: Path, when: datetime, message: str) -> str:
+    """A commit on HEAD, made at that time; on no ref."""
+    date = f"{int(when.timestamp())} +0000"
+    tree, parent = head_of(repository, "HEAD^{tree}"), head_of(repository)
+    text = (
+        f"tree {tree}\nparent {parent}\nauthor Ada <ada@example.org> {date}\n"
+        f"committer Ada <ada@example.org> {date}\n\n{message}\n"
+    )
+    return run_git(repository, "hash-object", "-t", "commit", "-w", "--stdin", text=text)
 
 
 def files_of(repository: Path, commit: str) -> dict[str, str]:

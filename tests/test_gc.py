@@ -17,7 +17,7 @@ from benches import Bench, call
 from branchwork.collecting import Doing, Kind, Leftover, Removal, Retention
 from branchwork.standing import Standing, UnderWay
 from commands import Commands, commands_in
-from repositories import files_of, make_repository, refs_of, run_git, worktrees_of
+from repositories import dated_commit, files_of, make_repository, refs_of, run_git, worktrees_of
 
 NOW = datetime.now(UTC)
 LONG_AGO = Standing(ended_at=NOW - timedelta(days=40))
@@ -62,20 +62,7 @@ def age(folder: Path, days: int = 40) -> None:
 
 def old_ref(bench: Bench, ref: str, days: int = 40) -> str:
     """A ref on a commit of that age."""
-    date = f"@{int((NOW - timedelta(days=days)).timestamp())} +0000"
-    commit = subprocess.run(
-        ["git", "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", f"work {ref}"],
-        cwd=bench.repository,
-        env={
-            **os.environ,
-            **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
-            **{f"GIT_{who}_EMAIL": "ada@example.org" for who in ("AUTHOR", "COMMITTER")},
-            "GIT_COMMITTER_DATE": date,
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    commit = dated_commit(bench.repository, NOW - timedelta(days=days), f"work {ref}")
     run_git(bench.repository, "update-ref", ref, commit)
     age(bench.repository / ".git" / ref, days)
     return commit
