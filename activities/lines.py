@@ -74,10 +74,16 @@ class Secrets:
 class LogFile:
     """Appended to, byte by byte as it came, up to a limit; what comes after that is dropped."""
 
-    def __init__(self, path: Path, limit_bytes: int = LOG_BYTES) -> None:
+    def __init__(
+        self, path: Path, limit_bytes: int = LOG_BYTES, keep_bytes: int | None = None
+    ) -> None:
+        """`keep_bytes`: what comes after these is written again."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         # Unbuffered, so that `logs -f` sees each line when it comes.
         self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115, PTH123
+        if keep_bytes is not None and self._file.tell() > keep_bytes:
+            self._file.truncate(keep_bytes)
+            self._file.seek(0, os.SEEK_END)
         self._limit_bytes = limit_bytes
         self._room_bytes = limit_bytes - self._file.tell()
 

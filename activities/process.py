@@ -1,121 +1,204 @@
-"""One program, in a session of its own, of which nothing is left afterwards."""
+"""One program, followed by its files on disk, of which nothing is left afterwards.
+
+It may be one that we started, or one that a worker before us did.
+"""
 
 import asyncio
-import errno
+import math
 import os
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 import psutil
 
 from activities.blocking import to_its_end
-from activities.lines import Capture, Printed
-from activities.sweeping import GRACE_SECONDS, sweep
+from activities.launching import CannotStartError, Program, start
+from activities.lines import LOG_BYTES, Capture
+from activities.spool import Growing, Spool
+from activities.sweeping import GRACE_SECONDS, is_marked, sweep
 
-DRAIN_SECONDS = 1.0
-"""What output gets to arrive after the end of its program: other processes may hold the pipe."""
+__all__ = [
+    "CannotStartError",
+    "Process",
+    "Program",
+    "adopted",
+    "exit_of",
+    "is_left",
+    "polled_exit_of",
+    "running",
+]
+
 REAPING_SECONDS = 1.0
 
 _POLL_SECONDS = 0.05
-_READ_BYTES = 64 * 1024
-_PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY, errno.EINTR)
-_REASONS = {
-    errno.ENOENT: "there is no such program in its folder or PATH, or its first line names none",
-    errno.EACCES: "it is not executable, or lies where it cannot be reached",
-    errno.ENOEXEC: "it is no program; a script needs a first line like #!/bin/sh",
-    errno.E2BIG: "command and environment are too long; the long part has to go into a file",
-}
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.1
+_PAUSE_GROWTH = 1.5
 
 
-@dataclass(frozen=True)
-class Program:
-    """What to start, and where."""
-
-    command: Sequence[str]
-    """A program and its arguments; no shell looks at them."""
-    folder: Path
-    environment: Mapping[str, str]
-    """All of it."""
-    stdin: Path
-    """A file and not a pipe: nobody has to feed it, and it outlives us."""
-
-
-class CannotStartError(Exception):
-    """The text names the program and the reason."""
-
-    def __init__(self, text: str, *, transient: bool) -> None:
-        super().__init__(text)
-        self.transient = transient
-        """Whether the machine was short of something, and the same may go well later."""
+def never() -> bool:
+    return False
 
 
 class Process:
-    """A program that was started."""
+    """A program that was started; `popen` if we are its parent."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], capture: Capture) -> None:
+    def __init__(
+        self, spool: Spool, capture: Capture, pid: int, popen: subprocess.Popen[bytes] | None
+    ) -> None:
+        self.pid = pid
+        """Of its wrapper; 0 if that has ended."""
+        self._spool = spool
         self._popen = popen
         self._capture = capture
-        self._exit = asyncio.create_task(exit_of(popen.pid))
-        self._streams = [
-            _Stream(stream, capture, printed)
-            for stream, printed in ((popen.stdout, capture.stdout), (popen.stderr, capture.stderr))
-            if stream
-        ]
+        self._streams = (
+            Growing(spool.stdout, lambda data: capture.take(capture.stdout, data), LOG_BYTES),
+            Growing(spool.stderr, lambda data: capture.take(capture.stderr, data), LOG_BYTES),
+        )
+        self._last_output = time.monotonic()
+        self._exit = asyncio.create_task(exit_of(pid))
+        self._following = asyncio.create_task(self._follow())
 
     @property
     def exit_code(self) -> int | None:
-        """Negative for a signal. Known when `running` is left; None if even KILL did not end it."""
-        return self._popen.returncode
+        """As a shell tells it: 128 and its number for a signal.
+
+        Known when `running` or `adopted` is left; None if nobody wrote it down.
+        """
+        code = self._spool.exit_status()
+        if code is None and self._popen:
+            code = self._popen.returncode
+        return 128 - code if code is not None and code < 0 else code
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since its last output, or since it is followed."""
+        return time.monotonic() - self._last_output
 
     async def exited(self, seconds: float) -> bool:
-        """Whether the program ended in that time, whatever others may still hold its pipes."""
-        await asyncio.wait([self._exit], timeout=seconds)
+        """Whether the program ended in that time, whatever else may still run."""
+        # Also an end that lies behind us takes a turn of the loop to be seen.
+        patience = None if math.isinf(seconds) else max(_POLL_SECONDS, seconds)
+        await asyncio.wait([self._exit], timeout=patience)
         return self._exit.done()
 
     async def end(self, marker: Mapping[str, str]) -> None:
         """End what is left of it: at most 10 seconds, if nothing resists KILL."""
         try:
-            if self._exit.done():
-                await self._drain()
-            await sweep(marker, GRACE_SECONDS, session=self._popen.pid)
+            await sweep(marker, GRACE_SECONDS, session=self._session(marker))
             await self.exited(REAPING_SECONDS)
-            await self._drain()
+            await self._read_rest()
         finally:
-            self._close()
+            await self._close()
 
-    async def _drain(self) -> None:
-        await asyncio.wait([stream.ended for stream in self._streams], timeout=DRAIN_SECONDS)
+    async def let_go(self) -> None:
+        """Follow it no more; it goes on."""
+        await self._close()
+        if self._popen and self._popen.returncode is None:
+            # Whenever it ends, it is not to stay a zombie of ours.
+            threading.Thread(target=self._popen.wait, daemon=True).start()
 
-    def _close(self) -> None:
-        self._exit.cancel()
+    def _session(self, marker: Mapping[str, str]) -> int | None:
+        """Not reaped, or still itself: until then its number could be no one else's."""
+        return self.pid if self._popen or is_marked(self.pid, marker) else None
+
+    async def _follow(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            if self._read():
+                pause = _FIRST_PAUSE_SECONDS
+                # One piece a turn, so that a program that floods us starves no one else.
+                await asyncio.sleep(0)
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
+
+    def _read(self) -> bool:
+        grown = [stream.read() for stream in self._streams]
+        if any(grown):
+            self._last_output = time.monotonic()
+        return any(grown)
+
+    async def _read_rest(self) -> None:
+        while self._read():  # noqa: ASYNC110  # a turn for the others, after each piece
+            await asyncio.sleep(0)
+        self._capture.end(self._capture.stdout)
+        self._capture.end(self._capture.stderr)
+
+    async def _close(self) -> None:
+        for task in (self._exit, self._following):
+            task.cancel()
+        await asyncio.wait([self._exit, self._following])
         for stream in self._streams:
             stream.close()
-        # Reaped only now: until here its number, and its group's, could be no one else's.
-        self._popen.poll()
+        if self._popen:
+            # Reaped only now: until here its number, and its group's, could be no one else's.
+            self._popen.poll()
 
 
 @asynccontextmanager
 async def running(
-    program: Program, capture: Capture, marker: Mapping[str, str]
+    program: Program,
+    capture: Capture,
+    marker: Mapping[str, str],
+    leave: Callable[[], bool] = never,
 ) -> AsyncIterator[Process]:
     """Start `program`; end it, and all that carries `marker`, when the block is left.
 
-    No cancel breaks the ending off; one that comes meanwhile is raised after it.
-    Raises CannotStartError.
+    Unless a cancel leaves it and `leave()` then says that it is to go on. No cancel breaks
+    the ending off; one that comes meanwhile is raised after it. Raises CannotStartError.
     """
-    process = Process(_start(program), capture)
+    popen = start(program)
+    async with _followed(Process(program.spool, capture, popen.pid, popen), marker, leave) as found:
+        yield found
+
+
+@asynccontextmanager
+async def adopted(
+    spool: Spool,
+    capture: Capture,
+    marker: Mapping[str, str],
+    leave: Callable[[], bool] = never,
+) -> AsyncIterator[Process]:
+    """As `running`, with a program that somebody else started, or that has ended by now.
+
+    Its output is passed on from the beginning.
+    """
+    pid = spool.pid()
+    is_alive = pid is not None and is_marked(pid, marker)
+    process = Process(spool, capture, pid if pid and is_alive else 0, None)
+    async with _followed(process, marker, leave) as found:
+        yield found
+
+
+def is_left(spool: Spool, marker: Mapping[str, str]) -> bool:
+    """Whether a program of that spool runs, or told how it ended."""
+    pid = spool.pid()
+    return spool.exit_status() is not None or (pid is not None and is_marked(pid, marker))
+
+
+@asynccontextmanager
+async def _followed(
+    process: Process, marker: Mapping[str, str], leave: Callable[[], bool]
+) -> AsyncIterator[Process]:
+    goes_on = False
     try:
         yield process
+    except asyncio.CancelledError:
+        goes_on = leave()
+        raise
     finally:
-        await to_its_end(asyncio.create_task(process.end(marker)))
+        ending = process.let_go() if goes_on else process.end(marker)
+        await to_its_end(asyncio.create_task(ending))
 
 
 async def exit_of(pid: int) -> None:
-    """Returns when the child `pid` has ended. It is not reaped."""
+    """Returns when the process `pid` has ended, or if there is none. It is not reaped."""
+    if not pid:
+        return
     try:
         descriptor = os.pidfd_open(pid)
     except (AttributeError, OSError):
@@ -138,64 +221,6 @@ async def polled_exit_of(pid: int) -> None:
         process = psutil.Process(pid)
         while process.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110  # no one tells us
             await asyncio.sleep(_POLL_SECONDS)
-
-
-def _start(program: Program) -> subprocess.Popen[bytes]:
-    """Without an await, so that no cancel finds it half started."""
-    with program.stdin.open("rb") as stdin:
-        try:
-            return subprocess.Popen(  # noqa: S603  # what the plan says, and no shell
-                program.command,
-                bufsize=0,
-                cwd=program.folder,
-                env=program.environment,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            text = f"{program.command[0]!r} cannot be started: {_reason(error, program)}"
-            raise CannotStartError(text, transient=error.errno in _PASSING) from error
-
-
-def _reason(error: OSError, program: Program) -> str:
-    if error.errno == errno.ENOENT and not program.folder.is_dir():
-        return f"its folder {program.folder} is not there"
-    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
-
-
-class _Stream:
-    """Passes on what comes out of a pipe, as it comes."""
-
-    def __init__(self, pipe: IO[bytes], capture: Capture, printed: Printed) -> None:
-        self._pipe = pipe
-        self._capture = capture
-        self._printed = printed
-        self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
-        os.set_blocking(pipe.fileno(), False)
-        self._loop.add_reader(pipe.fileno(), self._read)
-
-    def _read(self) -> None:
-        """One piece a turn, so that a program that floods us starves no one else."""
-        try:
-            data = os.read(self._pipe.fileno(), _READ_BYTES)
-        except BlockingIOError:
-            return
-        if data:
-            self._capture.take(self._printed, data)
-        else:
-            self.close()
-
-    def close(self) -> None:
-        """Once; later calls do nothing."""
-        if self._pipe.closed:
-            return
-        self._loop.remove_reader(self._pipe.fileno())
-        self._pipe.close()
-        _settle(self.ended)
-        self._capture.end(self._printed)
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from branchwork.contract import Pulse
 
@@ -22,6 +23,10 @@ class Beating:
 
     def phase(self, name: str) -> None:
         self._pulse = self._pulse.model_copy(update={"phase": name})
+
+    def began(self, started_at: datetime, session: str) -> None:
+        update = {"started_at": started_at, "session": session}
+        self._pulse = self._pulse.model_copy(update=update)
 
     def line(self, text: str) -> None:
         self._pulse = self._pulse.model_copy(update={"line": text})

@@ -2,8 +2,10 @@
 
 import os
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
+from activities.agents.base import AgentEnd
 from activities.git_faults import disk_faults_named
 from branchwork.contract import AttemptEnd, AttemptRequest
 from branchwork.models import Message
@@ -23,6 +25,10 @@ class Record(Message):
     """Commit of its worktree."""
     began: bool = False
     """Whether an agent may have worked in the worktree: then it holds work to keep."""
+    started_at: datetime
+    """When this host began with it."""
+    agent_end: AgentEnd | None = None
+    """What its agent ended with; what is left is to judge, keep and publish."""
     end: AttemptEnd | None = None
 
 

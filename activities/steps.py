@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 
 from temporalio import activity
 
-from activities.agents import agent_for
-from activities.attempt import Attempt, Surroundings
+from activities.agents.kinds import agent_for
+from activities.attempt import Attempt
 from activities.blocking import Blocking
+from activities.closing import Surroundings
 from activities.errors import git_faults_named
 from activities.metrics import Metrics
 from activities.owning import owned
@@ -89,7 +90,7 @@ class StepActivities:
 def _cancel_is_wanted() -> bool:
     """Whether the step shall end.
 
-    Any other cancel (this worker stops, or was taken for lost) ends this try alone.
+    Any other cancel (this worker stops, or was taken for lost) ends this turn alone.
     """
     details = activity.cancellation_details()
     return bool(details and details.cancel_requested)

@@ -41,6 +41,11 @@ def marked_processes(marker: Mapping[str, str]) -> list[psutil.Process]:
     return _living(_entries(marker), None)
 
 
+def is_marked(pid: int, marker: Mapping[str, str]) -> bool:
+    """Whether that process lives and has all of `marker` in its environment."""
+    return _belongs(pid, _entries(marker), None)
+
+
 def marked_below(variable: str, folder: Path) -> dict[str, list[psutil.Process]]:
     """Processes of this user whose `variable` names a path below `folder`, by that path.
 

@@ -4,7 +4,8 @@ Blocking calls, each safe to do twice; an attempt makes them in threads.
 """
 
 from contextlib import AbstractContextManager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 from activities.keeping import Kept, keep_work
 from activities.merges import Side, merge_sides
@@ -20,27 +21,44 @@ from activities.repositories import repository_of
 from activities.results import lost_commits_named
 from activities.revisions import resolve_commit
 from activities.worktrees import add_worktree, find_entry, remove_worktree
-from branchwork.contract import AttemptEnd, AttemptRequest
+from branchwork.contract import AttemptRequest
 from branchwork.names import StateFolder, base_ref, step_ref
 
 
 class Workplace:
     def __init__(
-        self, request: AttemptRequest, state: StateFolder, *, host: str, workflow_run: str
+        self,
+        request: AttemptRequest,
+        state: StateFolder,
+        *,
+        host: str,
+        workflow_run: str,
+        record: Record | None = None,
     ) -> None:
         self._request = request
         self._state = state
-        self._new_record = Record(workflow_run=workflow_run, host=host, request=request)
+        self._record = record or Record(
+            workflow_run=workflow_run, host=host, request=request, started_at=datetime.now(UTC)
+        )
         self._repository = repository_of(request.repository, state)
         self.repository = self._repository.folder
         self.worktree = state.worktree(request.run, request.step.id)
         self.folder = state.attempt(request.run, request.step.id, request.attempt)
 
-    def known_end(self) -> AttemptEnd | None:
-        """How this attempt ended when it was tried before, if it did."""
+    @property
+    def started_at(self) -> datetime:
+        """When this attempt began on this host, in whichever turn."""
+        return self._record.started_at
+
+    def known(self) -> Record | None:
+        """What an earlier turn of this attempt left on record here."""
         known = read_record(self.folder)
-        ours = known and known.workflow_run == self._new_record.workflow_run
-        return known.end if known and ours else None
+        is_ours = known and known.workflow_run == self._record.workflow_run
+        return known if is_ours else None
+
+    def go_on_from(self, known: Record) -> None:
+        """With what `known` tells, as this turn's."""
+        self._record = known.model_copy(update={"request": self._request})
 
     def make(self) -> str:
         """A worktree at the merge of what the step needs; that commit. Raises MergeConflict."""
@@ -48,7 +66,7 @@ class Workplace:
         message = f"branchwork: base of {self._request.step.id}"
         with self._lost_commits_named():
             base = merge_sides(self.repository, self._request.base, self._sides, message)
-            self.record(base)
+            self.record(base=base)
             add_worktree(self.repository, self.worktree, base)
         return base
 
@@ -66,9 +84,10 @@ class Workplace:
         request = self._request
         return lost_commits_named(self.repository, request.run, request.base, self._sides)
 
-    def record(self, base: str, end: AttemptEnd | None = None, *, began: bool = False) -> None:
-        update = {"base": base, "end": end, "began": began or end is not None}
-        write_record(self.folder, self._new_record.model_copy(update=update))
+    def record(self, **changes: Any) -> None:
+        """Write down how far it came; see Record."""
+        self._record = self._record.model_copy(update=changes)
+        write_record(self.folder, self._record)
 
     def keep(self, base: str, when: datetime) -> Kept:
         """Commit what stands in the worktree; on no ref yet."""
@@ -150,7 +169,13 @@ class Workplace:
 
 def recorded(record: Record, state: StateFolder) -> Workplace:
     """Where the recorded attempt worked."""
-    return Workplace(record.request, state, host=record.host, workflow_run=record.workflow_run)
+    return Workplace(
+        record.request,
+        state,
+        host=record.host,
+        workflow_run=record.workflow_run,
+        record=record,
+    )
 
 
 def _message(request: AttemptRequest) -> str:

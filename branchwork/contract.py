@@ -142,6 +142,12 @@ class Pulse(Message):
     """worktree, agent, keeping or removing."""
     line: str = ""
     """The last line that the agent printed, cut to 200 characters."""
+    started_at: datetime | None = None
+    """When the agent was started, by whichever worker; None before that."""
+    session: str | None = None
+    """What the agent goes by on that host: a process, or a session of its own."""
+    job: str | None = None
+    """Its id at the provider, if it works elsewhere."""
 
 
 class HostRequest(Message):

@@ -80,6 +80,8 @@ class Step(Written):
     """What must have changed in the end; default `changes` if it creates something, else `any`."""
     timeout: Duration = timedelta(hours=1)
     """Wall-clock limit of one attempt's agent."""
+    stall: Duration | None = None
+    """How long an attempt's agent may neither print anything nor change a file."""
     total: Duration | None = None
     """Wall-clock limit of all attempts of the step together, waits between them included."""
     retry: Retry = Retry()
@@ -109,6 +111,7 @@ class Defaults(Written):
     agent: str | None = Field(default=None, min_length=1)
     """For steps without a `run` of their own."""
     timeout: Duration | None = None
+    stall: Duration | None = None
     total: Duration | None = None
     retry: Retry | None = None
     env: Environment = Field(default_factory=dict)
@@ -119,7 +122,7 @@ class Defaults(Written):
         """`step` with what it leaves unsaid; doing it twice changes nothing more."""
         unsaid = {
             name: value
-            for name in ("timeout", "total", "retry", "expect")
+            for name in ("timeout", "stall", "total", "retry", "expect")
             if (value := getattr(self, name)) is not None and name not in step.model_fields_set
         }
         if self.agent and step.agent is None and step.run is None:

@@ -51,7 +51,7 @@ class Bench:
         """What a worker leaves that dies while its agent writes `files`."""
         request = self.request("echo new > new").model_copy(update=update)
         place = self.place(request)
-        place.record(place.make(), began=True)
+        place.record(base=place.make(), began=True)
         for name, content in files.items():
             (place.worktree / name).write_text(content)
         return request

@@ -5,15 +5,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from activities.agents.base import AgentEnd, AgentWork
+from activities.agents.base import AgentEnd, AgentWork, Watch
 from activities.agents.command import CommandAgent
 from activities.sweeping import marked_processes
 from branchwork.plan import AgentSpec
@@ -41,13 +42,23 @@ class Desk:
 
     work: AgentWork
     lines: list[str] = field(default_factory=list)
+    began: list[datetime] = field(default_factory=list)
+    leaves: bool = False
+
+    @property
+    def watch(self) -> Watch:
+        return Watch(
+            line=self.lines.append,
+            began=lambda started_at, _: self.began.append(started_at),
+            leave=lambda: self.leaves,
+        )
 
     def given(self, **changes: Any) -> "Desk":
         self.work = replace(self.work, **changes)
         return self
 
     async def run(self, run: str | tuple[str, ...]) -> AgentEnd:
-        return await CommandAgent(AgentSpec(run=run), WORKER).work(self.work, self.lines.append)
+        return await CommandAgent(AgentSpec(run=run), WORKER).work(self.work, self.watch)
 
     def start(self, run: str) -> asyncio.Task[AgentEnd]:
         return asyncio.create_task(self.run(run))
@@ -78,6 +89,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         outputs={},
         environment={},
         timeout=timedelta(seconds=60),
+        stall=None,
     )
     yield Desk(work)
     for process in marked_processes(work.marker):
@@ -244,7 +256,10 @@ async def test_files_of_an_attempt_are_private(desk: Desk) -> None:
 
     folder = desk.work.folder
     names = {path.name for path in folder.iterdir()}
-    assert names == {"prompt.txt", "params.json", "needs.json", "output.log"}
+    assert names == {
+        *("prompt.txt", "params.json", "needs.json", "output.log"),
+        *("launch.json", "pid", "exit", "stdout", "stderr"),
+    }
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
@@ -256,8 +271,8 @@ async def test_files_of_an_attempt_are_private(desk: Desk) -> None:
     ("script", "text", "code"),
     [
         ("exit 3", "exit 3", 3),
-        ("kill -9 $$", "ended by SIGKILL", -signal.SIGKILL),
-        ("kill -40 $$", "ended by signal 40", -40),
+        ("kill -9 $$", "ended by SIGKILL", 128 + signal.SIGKILL),
+        ("kill -40 $$", "exit 168", 168),
         ("echo only out; exit 2", "exit 2\nonly out", 2),
         ("echo out; echo no >&2; exit 2", "exit 2\nno", 2),
     ],
@@ -316,7 +331,7 @@ async def test_an_agent_that_ignores_term_is_killed(desk: Desk) -> None:
 
     end = await desk.given(timeout=timedelta(seconds=1)).run(script)
 
-    assert end.exit_code == -signal.SIGKILL
+    assert end.exit_code == 128 + signal.SIGKILL
     assert time.monotonic() - began < 30
     assert marked_processes(desk.work.marker) == []
 
@@ -351,10 +366,117 @@ async def test_a_cancel_at_any_moment_leaves_no_process(desk: Desk, seconds: flo
 
     await asyncio.sleep(seconds)
     task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    assert marked_processes(desk.work.marker) == []
+
+
+# Left to others
+
+
+async def left_running(desk: Desk, script: str) -> None:
+    """Its worker is told to stop as soon as the agent has printed something."""
+    desk.leaves = True
+    task = desk.start(script)
+    await until(lambda: desk.lines)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    desk.leaves = False
+
+
+async def test_an_agent_that_is_left_running_is_followed_to_its_end_by_another(desk: Desk) -> None:
+    await left_running(desk, "echo one; sleep 1; echo two > made; echo two; exit 3")
+    agent = CommandAgent(AgentSpec(run="never"), WORKER)
+
+    is_left = agent.is_left(desk.work)
+    end = await agent.go_on(desk.work, desk.watch)
+
+    assert is_left
+    assert (end.name, end.exit_code, end.text) == ("AgentFailed", 3, "exit 3\none\ntwo")
+    assert desk.made("made") == "two\n"
+    assert desk.log == "one\ntwo\n"
+    assert desk.began[0] == desk.began[1]
+
+
+async def test_an_agent_that_ended_while_nobody_looked_has_told_how(desk: Desk) -> None:
+    await left_running(
+        desk, 'echo one; sleep 1; echo \'{"a": 1}\' > "$BRANCHWORK_OUTPUT"; echo two'
+    )
+    await until(lambda: not marked_processes(desk.work.marker))
+    agent = CommandAgent(AgentSpec(run="never"), WORKER)
+
+    is_left = agent.is_left(desk.work)
+    end = await agent.go_on(desk.work, desk.watch)
+
+    assert is_left
+    assert (end.exit_code, end.output) == (0, {"a": 1})
+    assert desk.log == "one\ntwo\n"
+
+
+async def test_an_agent_that_was_killed_with_its_wrapper_is_not_left(desk: Desk) -> None:
+    await left_running(desk, "echo one; sleep 300")
+    for process in marked_processes(desk.work.marker):
+        process.kill()
+    await until(lambda: not marked_processes(desk.work.marker))
+
+    assert not CommandAgent(AgentSpec(run="never"), WORKER).is_left(desk.work)
+
+
+async def test_an_agent_that_is_gone_on_with_has_no_more_time_than_it_had(desk: Desk) -> None:
+    await left_running(desk, "echo one; sleep 300")
+    await asyncio.sleep(0.5)
+
+    agent = CommandAgent(AgentSpec(run="never"), WORKER)
+    desk.given(timeout=timedelta(milliseconds=400))
+    end = await agent.go_on(desk.work, desk.watch)
+
+    assert (end.name, end.timed_out) == ("TimedOut", True)
+    assert marked_processes(desk.work.marker) == []
+
+
+async def test_an_agent_that_is_gone_on_with_is_ended_by_a_cancel(desk: Desk) -> None:
+    await left_running(desk, "echo one; setsid sleep 301 & sleep 300")
+    agent = CommandAgent(AgentSpec(run="never"), WORKER)
+    desk.lines.clear()
+    task = asyncio.create_task(agent.go_on(desk.work, desk.watch))
+    await until(lambda: desk.lines)
+
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
     assert marked_processes(desk.work.marker) == []
+
+
+async def test_what_may_hold_secrets_is_forgotten_with_the_attempt(desk: Desk) -> None:
+    desk.given(environment={"TOKEN": None})
+    await left_running(desk, 'echo "$TOKEN"; sleep 0.3; echo two')
+    agent = CommandAgent(AgentSpec(run="never"), WORKER)
+    await agent.go_on(desk.work, desk.watch)
+
+    agent.forget(desk.work)
+
+    texts = [path.read_text() for path in desk.work.folder.iterdir()]
+    assert desk.log == "[TOKEN]\ntwo\n"
+    assert not any(SECRET in text for text in texts)
+
+
+async def test_an_agent_that_does_nothing_for_too_long_has_stalled(desk: Desk) -> None:
+    end = await desk.given(stall=timedelta(milliseconds=600)).run("echo one; sleep 300")
+
+    assert (end.name, end.timed_out) == ("Stalled", True)
+    assert end.text == "neither output nor a changed file for 600ms\none"
+
+
+async def test_an_agent_that_writes_files_or_prints_has_not_stalled(desk: Desk) -> None:
+    writes = "for i in 1 2 3 4; do sleep 0.4; echo $i > made; done"
+    prints = "for i in 1 2 3 4; do sleep 0.4; echo $i; done"
+
+    ends = [await desk.given(stall=timedelta(seconds=1)).run(script) for script in (writes, prints)]
+
+    assert [end.ok for end in ends] == [True, True]
 
 
 # What it hands on

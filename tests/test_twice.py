@@ -177,7 +177,7 @@ async def test_a_worktree_that_no_agent_entered_is_made_anew_and_keeps_nothing(
 ) -> None:
     request = bench.request("echo new > new")
     place = bench.place(request)
-    place.record(place.make())
+    place.record(base=place.make())
     (place.worktree / "README").unlink()
 
     end = await call(bench.steps.run_step, request)
@@ -210,10 +210,13 @@ async def test_a_worktree_of_which_no_record_can_be_read_is_left_alone(bench: Be
         ActivityCancellationDetails(paused=True),
     ],
 )
-async def test_a_try_that_is_cut_off_keeps_its_work_and_leaves_the_end_to_the_next(
-    bench: Bench, details: ActivityCancellationDetails
+async def test_a_turn_that_is_cut_off_leaves_its_agent_and_the_next_one_goes_on_with_it(
+    bench: Bench, details: ActivityCancellationDetails, tmp_path: Path
 ) -> None:
-    request = bench.request("echo half > half; sleep 300")
+    ledger, gate = tmp_path / "ledger", tmp_path / "gate"
+    request = bench.request(
+        f"echo x >> {ledger}; echo half > half; until [ -e {gate} ]; do sleep 0.05; done"
+    )
     environment = ActivityEnvironment()
     environment.info = dataclasses.replace(
         environment.info, scheduled_time=datetime.now(UTC), workflow_run_id="w"
@@ -224,14 +227,16 @@ async def test_a_try_that_is_cut_off_keeps_its_work_and_leaves_the_end_to_the_ne
         await asyncio.sleep(0.05)
 
     environment.cancel(details)
-    with pytest.raises(ApplicationError, match="another try follows") as error:
+    with pytest.raises(ApplicationError, match="another turn follows") as error:
         await running
+    gate.touch()
+    end = await call(bench.steps.run_step, request)
 
-    kept = refs_of(bench.repository)["refs/branchwork/run-1/attempts/s/1"]
-    assert error.value.type == "WorkerShutdown"
-    assert files_of(bench.repository, kept)["half"] == "half"
-    assert bench.place(request).known_end() is None
+    assert (error.value.type, error.value.details) == ("WorkerShutdown", ("here",))
+    assert (end.outcome, end.changed) == ("succeeded", ("half",))
+    assert ledger.read_text() == "x\n"
     assert marked_processes(marker_of(bench.place(request).folder)) == []
+    assert worktrees_of(bench.repository) == []
 
 
 async def test_two_tries_of_one_step_never_work_at_once(bench: Bench, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +43,8 @@ class AgentWork:
     environment: Mapping[str, str | None]
     """What agent and step name; None takes the worker's value."""
     timeout: timedelta
+    stall: timedelta | None
+    """How long it may neither print nor change a file; None: as long as it likes."""
 
     @property
     def marker(self) -> Mapping[str, str]:
@@ -51,12 +53,25 @@ class AgentWork:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Who looks at an agent while it works; called in the event loop's thread."""
+
+    line: Callable[[str], None]
+    """The last line that it printed, fit to be shown."""
+    began: Callable[[datetime, str], None]
+    """When it was started, and what it goes by."""
+    leave: Callable[[], bool]
+    """Whether a cancel that comes now is to leave it running, for a later turn."""
+
+
+@dataclass(frozen=True)
 class AgentEnd:
     """How an agent ended. It is not yet judged what its worktree holds."""
 
     ok: bool
     name: str = ""
-    """Of the failure: AgentFailed, TimedOut, BadOutput, CannotStart or MissingEnvironment."""
+    """Of the failure: AgentFailed, TimedOut, Stalled, BadOutput, CannotStart or
+    MissingEnvironment."""
     text: str = ""
     """What happened, for the report; holds no secret."""
     transient: bool = False
@@ -67,16 +82,27 @@ class AgentEnd:
     output: Mapping[str, Any] | None = None
     """What it hands on; None if it wrote nothing."""
     exit_code: int | None = None
-    """Negative for a signal; None if nothing was started, or it did not end."""
+    """None if nothing was started, or nobody could write it down."""
 
 
 class Agent(Protocol):
     """Does the work of an attempt."""
 
-    async def work(self, work: AgentWork, on_line: Callable[[str], None]) -> AgentEnd:
+    async def work(self, work: AgentWork, watch: Watch) -> AgentEnd:
         """Its end, when nothing of it runs any more; so too before a cancel is raised.
 
-        `on_line` gets the last line that it printed, fit to be shown, in the
-        event loop's thread.
+        Unless that cancel is to leave it running: then it goes on, and can be gone on with.
         """
+        ...
+
+    def is_left(self, work: AgentWork) -> bool:
+        """Whether an earlier turn left an agent that lives, or that told its end. Blocking."""
+        ...
+
+    def forget(self, work: AgentWork) -> None:
+        """Its end is on record: what only served to find it again may go. Safe to do twice."""
+        ...
+
+    async def go_on(self, work: AgentWork, watch: Watch) -> AgentEnd:
+        """As `work`, with the agent that is left: it is followed to its end, not started again."""
         ...

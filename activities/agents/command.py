@@ -7,17 +7,21 @@ import shutil
 import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from activities.agents.base import PROMPT_FILE, AgentEnd, AgentWork
+from activities.agents.base import PROMPT_FILE, AgentEnd, AgentWork, Watch
+from activities.agents.limits import ended_within
 from activities.blocking import to_its_end
 from activities.lines import Capture, LogFile, Secrets
-from activities.process import CannotStartError, Program, running
+from activities.process import CannotStartError, Process, Program, adopted, is_left, running
 from activities.records import write_private
-from branchwork.durations import write_duration
+from activities.spool import Launch, Spool
 from branchwork.fields import Params
 from branchwork.plan import AgentSpec
 
@@ -41,6 +45,19 @@ that would point it at our server (TEMPORAL_*), our telemetry (OTEL_*) or anothe
 (GIT_*); a plan may name those, as any other."""
 
 _EX_TEMPFAIL = 75
+_ENDING = {
+    number.value: number.name
+    for number in (
+        *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGILL, signal.SIGABRT),
+        *(signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE),
+        *(signal.SIGALRM, signal.SIGTERM, signal.SIGXCPU, signal.SIGXFSZ),
+    )
+}
+"""Signals that end programs."""
+
+_Follow = Callable[
+    [Capture, Mapping[str, str], Callable[[], bool]], AbstractAsyncContextManager[Process]
+]
 
 
 class BadOutputError(ValueError):
@@ -54,33 +71,56 @@ class CommandAgent:
         self._command = _command(spec.run)
         self._environment = environment
 
-    async def work(self, work: AgentWork, on_line: Callable[[str], None]) -> AgentEnd:
+    async def work(self, work: AgentWork, watch: Watch) -> AgentEnd:
         """Safe to call again for the same attempt: the log goes on, the rest begins anew."""
         if missing := [name for name in self._taken(work) if name not in self._environment]:
             return _missing_environment(missing)
         files = _Files(work.folder)
-        await to_its_end(asyncio.ensure_future(asyncio.to_thread(files.write, work)))
-        secrets = self._secrets(work)
+        launch = await to_its_end(asyncio.ensure_future(asyncio.to_thread(files.write, work)))
+        folder, environment = work.worktree, self._whole(work, files)
+        program = Program(self._command, folder, environment, files.prompt, files.spool)
+        start = partial(running, program)
         try:
-            end = await self._run(work, files, secrets, on_line)
+            return await self._followed(work, launch, watch, start)
         except CannotStartError as error:
             return _failed("CannotStart", str(error), transient=error.transient, again=False)
-        return _with_output(end, files.output, secrets) if end.ok else end
 
-    async def _run(
-        self, work: AgentWork, files: "_Files", secrets: Secrets, on_line: Callable[[str], None]
+    def is_left(self, work: AgentWork) -> bool:
+        return is_left(Spool(work.folder), work.marker)
+
+    def forget(self, work: AgentWork) -> None:
+        Spool(work.folder).forget_output()
+
+    async def go_on(self, work: AgentWork, watch: Watch) -> AgentEnd:
+        spool = Spool(work.folder)
+        launch = spool.launch()
+        if launch is None:
+            raise AssertionError(f"an agent was found in {work.folder} and no start of it")
+        return await self._followed(work, launch, watch, partial(adopted, spool))
+
+    async def _followed(
+        self, work: AgentWork, launch: Launch, watch: Watch, follow: _Follow
     ) -> AgentEnd:
-        program = Program(self._command, work.worktree, self._whole(work, files), files.prompt)
-        with LogFile(files.log) as log:
-            capture = Capture(log, on_line, secrets)
-            async with running(program, capture, work.marker) as process:
-                in_time = await process.exited(work.timeout.total_seconds())
-        if in_time:
-            return _ended(process.exit_code, capture.tail())
-        text = _with_tail(f"no end after {write_duration(work.timeout)}", capture.tail())
-        return AgentEnd(
-            ok=False, name="TimedOut", text=text, timed_out=True, exit_code=process.exit_code
-        )
+        files, secrets = _Files(work.folder), self._secrets(work)
+        with LogFile(files.log, keep_bytes=launch.log_bytes) as log:
+            capture = Capture(log, watch.line, secrets)
+            async with follow(capture, work.marker, watch.leave) as process:
+                watch.began(launch.started_at, f"process {process.pid}")
+                limit = await ended_within(process, work, launch.started_at)
+        if files.spool.pid() is None:
+            text = f"nothing could be written in {work.folder}; see whether its disk is full"
+            return _failed("CannotStart", text, transient=True)
+        if limit:
+            text = _with_tail(limit.text, capture.tail())
+            return AgentEnd(
+                ok=False,
+                name=limit.name,
+                text=text,
+                timed_out=True,
+                exit_code=process.exit_code,
+            )
+        end = _ended(process.exit_code, capture.tail())
+        return _with_output(end, files.output, secrets) if end.ok else end
 
     def _taken(self, work: AgentWork) -> list[str]:
         return [name for name, value in work.environment.items() if value is None]
@@ -88,7 +128,7 @@ class CommandAgent:
     def _secrets(self, work: AgentWork) -> Secrets:
         """What the plan names and does not write down; not what every agent gets anyway."""
         hidden = [name for name in self._taken(work) if not _is_handed_on(name)]
-        return Secrets({name: self._environment[name] for name in hidden})
+        return Secrets({name: self._environment.get(name, "") for name in hidden})
 
     def _whole(self, work: AgentWork, files: "_Files") -> dict[str, str]:
         handed_on = {
@@ -111,8 +151,9 @@ class _Files:
         self.needs = folder / "needs.json"
         self.output = folder / "output.json"
         self.log = folder / "output.log"
+        self.spool = Spool(folder)
 
-    def write(self, work: AgentWork) -> None:
+    def write(self, work: AgentWork) -> Launch:
         self.prompt.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(self.prompt, _encoded(work.prompt or ""))
         write_private(self.params, _encoded(json.dumps(dict(work.params), ensure_ascii=False)))
@@ -121,6 +162,10 @@ class _Files:
         if self.output.is_dir() and not self.output.is_symlink():
             shutil.rmtree(self.output)
         self.output.unlink(missing_ok=True)
+        log_bytes = self.log.stat().st_size if self.log.exists() else 0
+        launch = Launch(started_at=datetime.now(UTC), log_bytes=log_bytes)
+        self.spool.begin(launch)
+        return launch
 
     def told(self) -> dict[str, str]:
         return {
@@ -223,12 +268,11 @@ def _ended(exit_code: int | None, tail: str) -> AgentEnd:
 
 
 def _how(exit_code: int | None) -> str:
-    if exit_code is None or exit_code >= 0:
-        return f"exit {exit_code}"
-    try:
-        return f"ended by {signal.Signals(-exit_code).name}"
-    except ValueError:
-        return f"ended by signal {-exit_code}"
+    """A shell tells the end by a signal as 128 and its number; a program may exit so too."""
+    if exit_code is None:
+        return "it was killed, and nobody could see how"
+    name = _ENDING.get(exit_code - 128)
+    return f"ended by {name}" if name else f"exit {exit_code}"
 
 
 def _with_tail(text: str, tail: str) -> str:
