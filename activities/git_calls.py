@@ -24,6 +24,7 @@ SETTINGS = (
     "core.fsmonitor=false",
     "core.filesRefLockTimeout=2000",
     "core.safecrlf=false",
+    "core.fsync=committed,reference",
     "gc.auto=0",
     "maintenance.auto=false",
     "i18n.commitEncoding=UTF-8",

@@ -82,7 +82,7 @@ class StepActivities:
                 first_scheduled_at=info.scheduled_time,
                 cancel_is_wanted=_cancel_is_wanted,
             )
-            with git_faults_named():
+            with git_faults_named(worktree=place.worktree):
                 async with owned(self._state.attempts(request.run, request.step.id)):
                     return await Attempt(request, place, around).run()
 

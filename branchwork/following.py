@@ -12,7 +12,7 @@ from branchwork.client import Branchwork
 from branchwork.errors import NoSuchRunError, WorkerSilentError
 from branchwork.losses import Watch
 from branchwork.outcomes import RunReport
-from branchwork.sights import Loss, Lost, Sight, activities_of, unknown_report
+from branchwork.sights import Loss, Lost, Sight, activities_of, held_up, unknown_report
 from branchwork.workers import workers_on
 
 ANSWER_SECONDS = 4
@@ -116,7 +116,12 @@ class Follower:
         await self._tell()
         await self._listen(now, clock)
         self._seen = self._seen or unknown_report(self._run, description.start_time)
-        return Sight(report=self._seen, activities=activities, lost=self._lost(now, clock))
+        return Sight(
+            report=self._seen,
+            activities=activities,
+            lost=self._lost(now, clock),
+            held_up=held_up(description),
+        )
 
     async def _tell(self) -> None:
         if self._wish is None:

@@ -81,6 +81,8 @@ class Sight(Message):
     """By step: attempts that run."""
     lost: tuple[Lost, ...] = ()
     """What the run waits for."""
+    held_up: str | None = None
+    """What the last try to pin the base or to land ended with, while there will be another."""
 
     def misses(self, *losses: Loss) -> bool:
         return any(lost.loss in losses for lost in self.lost)
@@ -150,11 +152,10 @@ async def activities_of(
 async def _activity(info: PendingActivityInfo, converter: DataConverter) -> Activity:
     payloads = info.heartbeat_details.payloads
     pulses = await converter.decode(payloads, [Pulse]) if payloads else []
-    failure = told_failure(info.last_failure) if info.HasField("last_failure") else None
     is_started = info.state in _STARTED
     return Activity(
         pulse=pulses[0] if pulses else None,
-        failure=failure,
+        failure=_failure(info),
         tries=max(1, info.attempt),
         queue=info.activity_options.task_queue.name,
         worker=info.last_worker_identity,
@@ -162,6 +163,17 @@ async def _activity(info: PendingActivityInfo, converter: DataConverter) -> Acti
         due_at=None if is_started else _due_at(info),
         sign=_sign(info),
     )
+
+
+def held_up(description: WorkflowExecutionDescription) -> str | None:
+    """What the run's own activities failed with, if one of them is tried again."""
+    pending = description.raw_description.pending_activities
+    own = (info for info in pending if _ATTEMPT not in info.activity_id)
+    return next(filter(None, map(_failure, own)), None)
+
+
+def _failure(info: PendingActivityInfo) -> str | None:
+    return told_failure(info.last_failure) if info.HasField("last_failure") else None
 
 
 def told_failure(failure: Failure) -> str:

@@ -27,7 +27,9 @@ async def impatient() -> AsyncIterator[Client]:
         data_converter=pydantic_data_converter,
         dev_server_existing_path=str(SCRIPTS / "temporal"),
         dev_server_extra_args=[
-            part for name in settings for part in ("--dynamic-config-value", f"{name}={settings[name]}")
+            part
+            for name in settings
+            for part in ("--dynamic-config-value", f"{name}={settings[name]}")
         ],
     ) as environment:
         yield environment.client

@@ -108,6 +108,23 @@ def test_what_is_lost_stands_under_the_head_and_the_whole_stays_on_the_screen() 
     assert len(lines) <= 24
 
 
+def test_what_is_tried_again_is_told_with_its_reason_and_once() -> None:
+    running = step("a", status=Status.RUNNING, attempts=1, started_at=START)
+    calm = sight_of(running)
+    full = Activity(failure="DiskFull: no room; free some", tries=2)
+    held = sight_of(running, activities={"a": full}, held_up="Locked: x.lock is there")
+
+    lines = list(lines_between(calm, held))
+    drawing = text_of(held, width=120)
+
+    assert lines == [
+        "trying again after Locked: x.lock is there",
+        "a: trying again after DiskFull: no room; free some",
+    ]
+    assert list(lines_between(held, held)) == []
+    assert all(line.removeprefix("a: ") in drawing for line in lines)
+
+
 def test_the_end_tells_what_failed_and_why() -> None:
     report = RunReport(
         run="shop-abc",

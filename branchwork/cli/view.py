@@ -19,6 +19,8 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 
 _MORE = re.compile(r"… and (\d+) more")
 _MOST_LOST = 3
+_AGAIN = "trying again after "
+"""What stands before a failure that Temporal does not take for the end."""
 
 _LOOKS: dict[str, tuple[str, str]] = {
     Outcome.SUCCEEDED: ("✓", "green"),
@@ -53,6 +55,8 @@ def drawn(sight: Sight, now: datetime, height: int, remedy: str = "") -> Rendera
     """
     table = Table.grid(padding=(0, 2))
     lost = [_warning(sentence(lost, remedy)) for lost in sight.lost[:_MOST_LOST]]
+    if sight.held_up:
+        lost.append(_warning(f"{_AGAIN}{harmless(sight.held_up)}"))
     shown = _chosen(sight.report.steps, max(4, height - 4 - len(lost)))
     for step in shown:
         table.add_row(*_row(step, sight.activities.get(step.step), now))
@@ -69,12 +73,22 @@ def lines_between(before: Sight | None, after: Sight, remedy: str = "") -> Itera
     """What changed from one sight to the next, as plain lines."""
     old = {step.step: step for step in before.report.steps} if before else {}
     yield from changes(before, after, remedy)
+    if after.held_up and after.held_up != (before and before.held_up):
+        yield f"{_AGAIN}{harmless(after.held_up)}"
     for step in after.report.steps:
         known = old.get(step.step)
         if known is None and step.status is Status.WAITING:
             continue
         if known is None or _mark(known) != _mark(step):
             yield _line(step)
+        failure = _failure(after, step)
+        if failure and failure != (before and _failure(before, step)):
+            yield f"{step.step}: {_AGAIN}{harmless(failure)}"
+
+
+def _failure(sight: Sight, step: StepReport) -> str | None:
+    activity = sight.activities.get(step.step)
+    return activity.failure if activity else None
 
 
 def summary(report: RunReport) -> Iterator[Text]:
@@ -182,8 +196,8 @@ def _row(step: StepReport, activity: Activity | None, now: datetime) -> tuple[Te
 
 def _news(step: StepReport, activity: Activity | None) -> Text:
     """The last line of an agent that runs; why it waits or failed; nothing else."""
-    if activity and activity.tries > 1 and activity.failure:
-        news, style = f"try {activity.tries} after: {activity.failure}", "yellow"
+    if activity and activity.failure and not activity.is_started:
+        news, style = f"{_AGAIN}{activity.failure}", "yellow"
     elif activity and activity.pulse:
         news, style = activity.pulse.line or activity.pulse.phase, "dim"
     else:
