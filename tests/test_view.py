@@ -111,7 +111,7 @@ def test_what_is_lost_stands_under_the_head_and_the_whole_stays_on_the_screen() 
 def test_what_is_tried_again_is_told_with_its_reason_and_once() -> None:
     running = step("a", status=Status.RUNNING, attempts=1, started_at=START)
     calm = sight_of(running)
-    full = Activity(failure="DiskFull: no room; free some", tries=2)
+    full = Activity(failure="DiskFull: no room; free some", is_started=False)
     held = sight_of(running, activities={"a": full}, held_up="Locked: x.lock is there")
 
     lines = list(lines_between(calm, held))
