@@ -232,7 +232,7 @@ async def test_a_cancelled_run_leaves_no_process_and_no_worktree_and_keeps_all_w
 ) -> None:
     script = "echo $BRANCHWORK_STEP > $BRANCHWORK_STEP; setsid sleep 300 & sleep 300"
     run = await host.start(repository, steps(*(step(name, script) for name in "abc")))
-    await until(lambda: len(processes_of(run)) == 9)
+    await until(lambda: len(processes_of(run)) == 12)
 
     await host.runs.cancel(run)
     report = await host.runs.wait(run)
