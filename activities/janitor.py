@@ -18,6 +18,8 @@ from branchwork.standing import Standing, why_left_over
 
 INTERVAL_SECONDS = 30
 """A run whose worker died ends, at the earliest, when its heartbeat times out."""
+SOON_SECONDS = 3
+"""Where something waits for its next turn, or for its run to end without one."""
 AT_ONCE = 16
 """Steps; agents that do not care for TERM take 5 s each."""
 
@@ -42,6 +44,7 @@ class Janitor:
         self._standing_of = standing_of
         self._taking = TakingAway(state, host, blocking, self._why)
         self._complained: set[StepKey] = set()
+        self._is_waiting = False
         self._woken = asyncio.Event()
         self._some = asyncio.Semaphore(AT_ONCE)
 
@@ -53,8 +56,9 @@ class Janitor:
         """First of all what is seen in the repositories only: they are many, and far away."""
         await self._tidy_all(thoroughly=True)
         while True:
+            pause = SOON_SECONDS if self._is_waiting else INTERVAL_SECONDS
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), INTERVAL_SECONDS)
+                await asyncio.wait_for(self._woken.wait(), pause)
             self._woken.clear()
             await self._tidy_all(thoroughly=False)
 
@@ -67,6 +71,7 @@ class Janitor:
     async def tidy(self, *, thoroughly: bool = False) -> None:
         """Fails for one step alone: the others are tidied, and it is tried again later."""
         found = await self._blocking(_look, self._state, thoroughly=thoroughly)
+        self._is_waiting = False
         async with asyncio.TaskGroup() as steps:
             for left in found:
                 steps.create_task(self._tidy(left))
@@ -81,6 +86,7 @@ class Janitor:
         except Exception as error:  # noqa: BLE001  # whatever it is, it stops neither worker nor janitor
             self._complain(left, str(error))
         else:
+            self._is_waiting |= taken.is_waiting
             _tell(left, taken)
 
     def _complain(self, left: Left, what: str) -> None:

@@ -30,6 +30,8 @@ class Taken(NamedTuple):
     worktree: bool = False
     ref: str | None = None
     """Where the worktree's work is now; None if there was none."""
+    is_waiting: bool = False
+    """Whether nobody works on what is still there, and somebody may yet go on with it."""
 
 
 class TakingAway:
@@ -54,7 +56,7 @@ class TakingAway:
             )
         with owned_if_free(attempts) as is_free:
             taken = await self._take(left) if is_free else Taken()
-        if taken != Taken():
+        if taken.processes or taken.worktree:
             _remove_if_empty(attempts)
         return taken
 
@@ -62,7 +64,7 @@ class TakingAway:
         record = await self._blocking(last_record, self._state.attempts(left.run, left.step))
         ended = [await self._end(left, attempt, record) for attempt in left.processes]
         if not (left.has_worktree and record and await self._is_left_over(left, record)):
-            return Taken(processes=sum(ended))
+            return Taken(processes=sum(ended), is_waiting=left.has_worktree)
         more = await sweep(marker_of(recorded(record, self._state).folder))
         ref = await self._blocking(_keep_and_remove, record, self._state)
         return Taken(processes=sum(ended) + more, worktree=True, ref=ref)
