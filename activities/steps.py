@@ -1,7 +1,8 @@
 """`run_step`: one attempt of one step, from its worktree to its ref."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from temporalio import activity
 
@@ -10,31 +11,35 @@ from activities.attempt import Attempt
 from activities.blocking import Blocking
 from activities.closing import Surroundings
 from activities.errors import git_faults_named
+from activities.gate import Gate, no_slot
 from activities.metrics import Metrics
 from activities.owning import owned
-from activities.pulse import beating
+from activities.pulse import Beating, beating
 from activities.trash import empty_trash
 from activities.workplace import Workplace
 from branchwork.contract import RUN_STEP, AttemptEnd, AttemptRequest
-from branchwork.names import StateFolder
+from branchwork.names import StateFolder, host_queue
 
 
 class StepActivities:
     """For the queue of steps, on a host with a state folder."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a worker has, handed on
         self,
         state: StateFolder,
         host: str,
         environ: Mapping[str, str],
         blocking: Blocking,
         metrics: Metrics,
+        *,
+        gate: Gate,
     ) -> None:
         self._state = state
         self._host = host
         self._environ = environ
         self._blocking = blocking
         self._metrics = metrics
+        self._gate = gate
         self._emptying: asyncio.Task[None] | None = None
         self._trash_grew = False
         self.on_raised: Callable[[], None] = lambda: None
@@ -46,16 +51,41 @@ class StepActivities:
 
         Safe to run twice: the record tells a second try how far the first one came.
         """
-        self._metrics.started()
+        async with beating(self._host, activity.heartbeat) as heart, self._slot(heart):
+            self._metrics.started()
+            try:
+                end = await self._run(request, heart)
+            except BaseException:
+                self._metrics.raised()
+                self.on_raised()
+                raise
+            self._metrics.ended(request, end)
+            self.empty_trash()
+            return end
+
+    @asynccontextmanager
+    async def _slot(self, heart: Beating) -> AsyncIterator[None]:
+        """One of the host's; what it has begun goes on without one where none is free."""
+        if self._gate.is_full() and activity.info().task_queue == host_queue(self._host):
+            yield
+            return
+        await self._enter(heart)
         try:
-            end = await self._run(request)
-        except BaseException:
-            self._metrics.raised()
-            self.on_raised()
-            raise
-        self._metrics.ended(request, end)
-        self.empty_trash()
-        return end
+            yield
+        finally:
+            self._gate.leave()
+
+    async def _enter(self, heart: Beating) -> None:
+        phase = heart.pulse.phase
+        if self._gate.is_full():
+            heart.phase("queued")
+        try:
+            await self._gate.enter()
+        except asyncio.CancelledError:
+            if _cancel_is_wanted():
+                raise
+            raise no_slot("the worker stopped") from None
+        heart.phase(phase)
 
     def empty_trash(self) -> None:
         """Delete removed worktrees in the background, one sweep at a time."""
@@ -68,23 +98,22 @@ class StepActivities:
             self._trash_grew = False
             await self._blocking(empty_trash, self._state.trash)
 
-    async def _run(self, request: AttemptRequest) -> AttemptEnd:
+    async def _run(self, request: AttemptRequest, heart: Beating) -> AttemptEnd:
         info = activity.info()
         place = Workplace(
             request, self._state, host=self._host, workflow_run=info.workflow_run_id or ""
         )
-        async with beating(self._host, activity.heartbeat) as heart:
-            around = Surroundings(
-                agent=agent_for(request.agent, self._environ),
-                blocking=self._blocking,
-                heart=heart,
-                metrics=self._metrics,
-                first_scheduled_at=info.scheduled_time,
-                cancel_is_wanted=_cancel_is_wanted,
-            )
-            with git_faults_named(worktree=place.worktree):
-                async with owned(self._state.attempts(request.run, request.step.id)):
-                    return await Attempt(request, place, around).run()
+        around = Surroundings(
+            agent=agent_for(request.agent, self._environ),
+            blocking=self._blocking,
+            heart=heart,
+            metrics=self._metrics,
+            first_scheduled_at=info.scheduled_time,
+            cancel_is_wanted=_cancel_is_wanted,
+        )
+        with git_faults_named(worktree=place.worktree):
+            async with owned(self._state.attempts(request.run, request.step.id)):
+                return await Attempt(request, place, around).run()
 
 
 def _cancel_is_wanted() -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, JsonValue
 
 from branchwork.addresses import RepositoryAddress
+from branchwork.labels import Labels
 from branchwork.models import Message, Written
 from branchwork.outcomes import Outcome
 from branchwork.plan import AgentSpec, Plan, Step
@@ -32,6 +33,7 @@ RESUME_UPDATE = "resume"
 PLAN_MEMO = "plan"
 REPOSITORY_MEMO = "repository"
 REQUEST_MEMO = "request"
+LABELS_MEMO = "runs_on"
 OUTCOME_MEMO = "outcome"
 STARTED_MEMO = "started_at"
 REPORT_MEMO = "report"
@@ -109,6 +111,8 @@ class AttemptRequest(Message):
     turn: int = 1
     """Counts the workers that this attempt was handed to: a later one may publish over an
     earlier one, never the other way."""
+    labels: Labels = ()
+    """What a worker must have to take it."""
     base: str
     """The run's base; the attempt starts from it or from the merge of its needs."""
     needs: tuple[Need, ...] = ()
@@ -139,7 +143,7 @@ class Pulse(Message):
 
     host: str
     phase: str
-    """worktree, agent, keeping or removing."""
+    """queued (for a slot of the host), worktree, agent, keeping or removing."""
     line: str = ""
     """The last line that the agent printed, cut to 200 characters."""
     started_at: datetime | None = None

@@ -10,13 +10,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from branchwork.addresses import is_url
+from branchwork.labels import Labels
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 RUN_QUEUE = "branchwork"
 """Task queue of `RunPlan` and the short activities of a run."""
 STEP_QUEUE = "branchwork.steps"
-"""Task queue of agents. Another than the runs', so that its limits hold for eager starts too."""
+"""Task queue of agents that any worker may run. Another than the runs', so that its limits hold
+for eager starts too."""
 _HOST_QUEUE = "branchwork.host"
 
 ALL_RUNS = "refs/branchwork/"
@@ -48,6 +50,11 @@ def bad_run_id(name: str) -> str | None:
 def new_run_id(plan: str) -> str:
     """`<plan>-<8 random base32 characters>`: 40 bits, so that no two runs meet."""
     return f"{plan}-{''.join(secrets.choice(_BASE32) for _ in range(8))}"
+
+
+def step_queue(labels: Labels) -> str:
+    """Of the steps that run on workers with all of these labels."""
+    return f"{STEP_QUEUE}.{'+'.join(sorted(labels))}" if labels else STEP_QUEUE
 
 
 def host_queue(host: str) -> str:

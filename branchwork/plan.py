@@ -24,6 +24,7 @@ from pydantic import (
 from branchwork.durations import Duration
 from branchwork.fields import Command, Id, Params, RepositoryPath, raise_if
 from branchwork.graph import BadGraphError, Graph, Problem, build_graph, nearest
+from branchwork.labels import Labels
 from branchwork.models import Written
 from branchwork.steps import Agents, AgentSpec, Defaults, Expect, Retry, Step, step_problems
 
@@ -112,6 +113,12 @@ class Plan(Written):
         if step.run is not None:
             return AgentSpec(run=step.run)
         return self.agents.get(step.agent_name) or self.agents.get("*")
+
+    def labels_of(self, step: Step) -> Labels:
+        """What a worker must have to run `step`: by itself, its agent or the defaults."""
+        agent = self.agent_of(step)
+        said = (step.runs_on, agent.runs_on if agent else None, self.defaults.runs_on)
+        return next((labels for labels in said if labels is not None), ())
 
     def with_agents(self, agents: Mapping[str, AgentSpec]) -> Self:
         """A plan with `agents` too; they win over its own of the same names."""

@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from branchwork.contract import (
+    LABELS_MEMO,
     PLAN_MEMO,
     REPOSITORY_MEMO,
     REQUEST_MEMO,
@@ -14,8 +15,9 @@ from branchwork.contract import (
     Need,
     RunRequest,
 )
+from branchwork.labels import Labels
 from branchwork.names import bad_run_id
-from branchwork.plan import Step
+from branchwork.plan import Plan, Step
 
 MOST_REQUEST_BYTES = 1_500_000
 """Temporal refuses payloads over 2 MB."""
@@ -67,6 +69,7 @@ def attempt_request(  # noqa: PLR0913  # the last three by name
         step=step,
         agent=agent,
         attempt=attempt,
+        labels=request.plan.labels_of(step),
         base=base,
         needs=needs,
         params=merged_params(request),
@@ -128,4 +131,10 @@ def memo_of(request: RunRequest) -> dict[str, Any]:
         PLAN_MEMO: request.plan.plan,
         REPOSITORY_MEMO: request.repository,
         REQUEST_MEMO: digest(request),
+        LABELS_MEMO: needed_labels(request.plan),
     }
+
+
+def needed_labels(plan: Plan) -> list[Labels]:
+    """Each set of labels that a worker must have for some step; not the empty one. Sorted."""
+    return sorted({labels for step in plan.steps if (labels := plan.labels_of(step))})

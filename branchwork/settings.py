@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 from temporalio.envconfig import ClientConfig
 
+from branchwork.labels import Labels, bad_labels, sorted_labels
 from branchwork.models import Message
 
 LOOPBACK = "127.0.0.1"
@@ -41,6 +42,8 @@ class Settings(Message):
     """Address of the Web UI without a last slash; None if nobody said: ask the connection."""
     slots: int
     """Attempts that a worker of this host runs at once."""
+    labels: Labels = ()
+    """What a worker of this host is good for, beside steps that any may run."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
@@ -63,6 +66,7 @@ class Settings(Message):
             ui_port=_number(environ, "BRANCHWORK_UI_PORT", 8233, _HIGHEST_PORT),
             ui=_ui(environ),
             slots=_number(environ, "BRANCHWORK_SLOTS", 16, _MOST_SLOTS),
+            labels=_labels(environ),
         )
 
 
@@ -108,6 +112,14 @@ def _host(environ: Mapping[str, str]) -> str:
     if not host.isprintable() or host != "".join(host.split()):
         raise SettingsError(f"BRANCHWORK_HOST is {host!r}; a host's name has no spaces in it")
     return host
+
+
+def _labels(environ: Mapping[str, str]) -> Labels:
+    labels = [label.strip() for label in environ.get("BRANCHWORK_LABELS", "").split(",")]
+    given = [label for label in labels if label]
+    if wrong := bad_labels(given):
+        raise SettingsError(f"BRANCHWORK_LABELS: {wrong}; write it as gpu,linux")
+    return sorted_labels(given)
 
 
 def _ui(environ: Mapping[str, str]) -> str | None:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, JsonValue, StrictBool, model_valida
 
 from branchwork.durations import Duration
 from branchwork.fields import Command, Environment, Id, RepositoryPath, raise_if
+from branchwork.labels import WrittenLabels
 from branchwork.models import Written
 from branchwork.problems import Problem
 from branchwork.prompts import bad_prompt
@@ -44,6 +45,8 @@ class AgentSpec(Written):
     """A script for `/bin/sh -e`, or a program and its arguments, started as they are."""
     env: Environment = Field(default_factory=dict)
     """Environment for its processes: a name takes the worker's value, `NAME: value` sets one."""
+    runs_on: WrittenLabels | None = None
+    """Labels that a worker must have to run it; for steps that say nothing of it."""
 
 
 def _spec(value: Any) -> Any:
@@ -89,6 +92,8 @@ class Step(Written):
     """Whether the run may succeed without it."""
     env: Environment = Field(default_factory=dict)
     """Environment for its processes: a name takes the worker's value, `NAME: value` sets one."""
+    runs_on: WrittenLabels | None = None
+    """Labels that a worker must have to run it; wins over its agent's. `[]` is any worker."""
 
     @property
     def expected(self) -> Expect:
@@ -117,6 +122,8 @@ class Defaults(Written):
     env: Environment = Field(default_factory=dict)
     """Added to every step's; what a step says itself wins."""
     expect: Expect | None = None
+    runs_on: WrittenLabels | None = None
+    """For steps of which neither they nor their agents say it."""
 
     def fill(self, step: Step) -> Step:
         """`step` with what it leaves unsaid; doing it twice changes nothing more."""

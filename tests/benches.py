@@ -11,6 +11,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from temporalio.testing import ActivityEnvironment
 
 from activities.blocking import Blocking
+from activities.gate import Gate
 from activities.metrics import Metrics
 from activities.runs import RunActivities
 from activities.steps import StepActivities
@@ -31,7 +32,9 @@ class Bench:
         self.runs = RunActivities(self.state, self.blocking)
         environ = {"PATH": os.environ["PATH"]}
         metrics = Metrics(NoOpMeterProvider())
-        self.steps = StepActivities(self.state, "here", environ, self.blocking, metrics)
+        self.steps = StepActivities(
+            self.state, "here", environ, self.blocking, metrics, gate=Gate(4)
+        )
 
     def request(self, run: str, **fields: Any) -> AttemptRequest:
         step = Step.model_validate({"id": "s", "run": run, **fields})

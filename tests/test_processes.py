@@ -121,7 +121,7 @@ def test_the_exit_code_of_a_shown_diff_is_gits(tmp_path: Path) -> None:
 
 def test_the_worker_is_ours_wherever_the_user_stands(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text("print('another worker')")
-    script = "from branchwork.cli.processes import become_worker; become_worker(2, {})"
+    script = "from branchwork.cli.processes import become_worker; become_worker(2, ['a'], {})"
 
     became = subprocess.run(
         [sys.executable, "-P", "-c", script],

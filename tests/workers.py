@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from branchwork.client import Branchwork
 from branchwork.contract import RunRequest
+from branchwork.labels import Labels
 from branchwork.names import StateFolder, new_run_id
 from branchwork.outcomes import RunReport
 from branchwork.plan import Plan
@@ -70,12 +71,14 @@ def processes_of(run: str) -> list[str]:
 
 
 @asynccontextmanager
-async def serving(
+async def serving(  # noqa: PLR0913  # by name
     client: Client,
     folder: Path,
     environ: Mapping[str, str] | None = None,
     meters: MeterProvider | None = None,
+    *,
     slots: int = 8,
+    labels: Labels = (),
 ) -> AsyncIterator[Host]:
     state = StateFolder(folder / "state")
     worker = BranchworkWorker(
@@ -83,6 +86,7 @@ async def serving(
         state=state,
         host="test-host",
         slots=slots,
+        labels=labels,
         environ={"PATH": os.environ["PATH"], **(environ or {})},
         meters=meters or NoOpMeterProvider(),
     )

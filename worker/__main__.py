@@ -13,6 +13,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 
 from activities.hosts import HEARD_EVERY
 from branchwork.cli.leaving import leave
+from branchwork.labels import bad_labels, sorted_labels
 from branchwork.names import StateFolder
 from branchwork.settings import Settings, SettingsError
 from worker.build import BranchworkWorker
@@ -28,22 +29,32 @@ def main() -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    leave(asyncio.run(_serve(_slots(), environment())))
+    leave(asyncio.run(_serve(_options(), environment())))
 
 
-def _slots() -> int | None:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--slots", type=int, help="attempts run at once")
-    slots: int | None = parser.parse_args().slots
-    return slots
+    parser.add_argument("--label", action="append", default=[], help="serve its steps too")
+    return parser.parse_args()
 
 
-async def _serve(slots: int | None, environ: Mapping[str, str]) -> int:
+def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """Options win over the environment."""
+    if wrong := bad_labels(options.label):
+        raise SettingsError(f"--label: {wrong}")
+    settings = Settings.from_environment(environ)
+    labels = sorted_labels(options.label) or settings.labels
+    slots = options.slots or settings.slots
+    return settings.model_copy(update={"slots": slots, "labels": labels})
+
+
+async def _serve(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        settings = Settings.from_environment(environ)
+        settings = _settings(options, environ)
         client = await Client.connect(
             data_converter=pydantic_data_converter,
             # So that its server hears soon when this worker is gone.
@@ -57,11 +68,15 @@ async def _serve(slots: int | None, environ: Mapping[str, str]) -> int:
         client,
         state=StateFolder(settings.state),
         host=settings.host,
-        slots=slots or settings.slots,
+        slots=settings.slots,
+        labels=settings.labels,
         environ=environ,
         meters=meter_provider(environ),
     )
-    _log.info("serving runs at %s with %d slots", settings.address, slots or settings.slots)
+    labels = ", ".join(settings.labels) or "none"
+    _log.info(
+        "serving runs at %s with %d slots, labels: %s", settings.address, settings.slots, labels
+    )
     await worker.serve(stop)
     _log.info("stopped")
     return 0

@@ -11,12 +11,14 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.blocking import Blocking
+from activities.gate import Gate
 from activities.hosts import HostActivities
 from activities.janitor import Janitor
 from activities.metrics import Metrics
 from activities.runs import RunActivities
 from activities.steps import StepActivities
-from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder, host_queue
+from branchwork.labels import Labels, subsets
+from branchwork.names import RUN_QUEUE, StateFolder, host_queue, step_queue
 from branchwork.standing import standing_of
 from worker.sandbox import sandboxed
 from workflows.run_plan import RunPlan
@@ -24,9 +26,12 @@ from workflows.run_plan import RunPlan
 GRACE = timedelta(seconds=1)
 """Before a worker that is told to stop cancels what it runs. Agents get 5 s of their own then."""
 
+_POLLS = 2
+"""Of each queue of steps: a worker with four labels serves seventeen."""
+
 
 class BranchworkWorker:
-    """Serves runs and their steps: two Temporal workers, so that agents never starve runs."""
+    """Serves runs and their steps: a Temporal worker for each queue, so none starves another."""
 
     def __init__(  # noqa: PLR0913  # all but the client by name
         self,
@@ -37,14 +42,19 @@ class BranchworkWorker:
         slots: int,
         environ: Mapping[str, str],
         meters: MeterProvider,
+        labels: Labels = (),
     ) -> None:
         self._blocking = Blocking(slots + 4)
         self._janitor = Janitor(state, host, self._blocking, partial(standing_of, client))
-        steps = StepActivities(state, host, environ, self._blocking, Metrics(meters))
+        gate = Gate(slots)
+        steps = StepActivities(state, host, environ, self._blocking, Metrics(meters), gate=gate)
         steps.on_raised = self._janitor.wake
         self._workers = (
             self._run_worker(client, RunActivities(state, self._blocking), HostActivities(client)),
-            self._step_worker(client, STEP_QUEUE, steps, slots),
+            *(
+                self._step_worker(client, step_queue(served), steps, slots)
+                for served in subsets(labels)
+            ),
             # Slots of their own, so that what a host has begun never waits for new work.
             self._step_worker(client, host_queue(host), steps, slots),
         )
@@ -78,6 +88,7 @@ class BranchworkWorker:
             task_queue=queue,
             activities=[steps.run_step],
             max_concurrent_activities=slots,
+            max_concurrent_activity_task_polls=min(slots, _POLLS),
             # A cancel travels back with a heartbeat: it reaches an agent within this time.
             max_heartbeat_throttle_interval=timedelta(seconds=2),
             graceful_shutdown_timeout=GRACE,

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         Landing,
         LandRequest,
     )
-    from branchwork.names import STEP_QUEUE
+    from branchwork.names import step_queue
     from workflows.policies import ATTEMPT, CLOSING_TIME, MACHINERY, REPOSITORY_TIME
 
 
@@ -61,7 +61,7 @@ async def run_step(
         RUN_STEP,
         request,
         result_type=AttemptEnd,
-        task_queue=host_queue or STEP_QUEUE,
+        task_queue=host_queue or step_queue(request.labels),
         schedule_to_start_timeout=lost_after if host_queue else None,
         activity_id=f"{step.id}.run.{request.attempt}{turn}",
         summary=f"{step.id} · run · {step.agent_name} · attempt {request.attempt}",

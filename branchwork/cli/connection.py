@@ -97,10 +97,11 @@ async def unserved_queues(client: Client) -> list[str]:
         (RUN_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
         (STEP_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),
     )
-    return [queue for queue, kind in wanted if not await _is_polled(client, queue, kind)]
+    return [queue for queue, kind in wanted if not await is_polled(client, queue, kind)]
 
 
-async def _is_polled(client: Client, queue: str, kind: TaskQueueType.ValueType) -> bool:
+async def is_polled(client: Client, queue: str, kind: TaskQueueType.ValueType) -> bool:
+    """Whether a worker asks for work there, or did a few minutes ago on another host."""
     described = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind

@@ -19,6 +19,7 @@ from branchwork.cli.installation import (
     look_at_state,
     look_at_temporal,
 )
+from branchwork.cli.pools import look_at_pools
 from branchwork.client import Branchwork
 from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder
 from branchwork.settings import Settings
@@ -35,6 +36,7 @@ async def diagnose(settings: Settings, folder: Path) -> list[Finding]:
         *await asyncio.to_thread(_on_this_machine, settings),
         server,
         await _worker(settings, connection),
+        *await _pools(connection),
         await asyncio.to_thread(look_at_repository, folder),
         *_stale_marks(settings),
         *await _worktrees(StateFolder(settings.state), connection),
@@ -91,6 +93,16 @@ async def _worker(settings: Settings, connection: Connection | None) -> Finding:
         text=f"none polls {' and '.join(unserved)}: runs started now wait",
         next=f"branchwork {'worker' if settings.configured else 'up'}",
     )
+
+
+async def _pools(connection: Connection | None) -> list[Finding]:
+    if connection is None:
+        return []
+    try:
+        return await look_at_pools(connection.client)
+    except RPCError:
+        # Told of by the finding about the worker.
+        return []
 
 
 def _stale_marks(settings: Settings) -> list[Finding]:

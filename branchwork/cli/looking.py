@@ -193,6 +193,8 @@ def _levels(plan: Plan) -> Text:
             needs = plan.graph.needs[step]
             text.append(f"  {step}", "")
             text.append(f"  {plan.by_id[step].agent_name}", "dim")
+            if labels := plan.labels_of(plan.by_id[step]):
+                text.append(f"  on {', '.join(labels)}", "dim")
             text.append(f"  ← {', '.join(needs)}\n" if needs else "\n", "dim")
     text.rstrip()
     return text

@@ -103,9 +103,10 @@ def output_of(*command: str) -> str | None:
     return done.stdout.strip()
 
 
-def become_worker(slots: int | None, changes: Mapping[str, str]) -> NoReturn:
+def become_worker(slots: int | None, labels: Sequence[str], changes: Mapping[str, str]) -> NoReturn:
     """Replace this process, so that signals reach the worker itself."""
     options = ["--slots", str(slots)] if slots else []
+    options.extend(word for label in labels for word in ("--label", label))
     _become([*WORKER, *options], changes)
 
 

@@ -12,6 +12,8 @@ from branchwork.cli.processes import become_worker
 from branchwork.cli.registry import add
 from branchwork.cli.running import JsonOption
 from branchwork.cli.session import Session, session
+from branchwork.errors import RefusedError
+from branchwork.labels import bad_labels
 
 _SIGNS = {"ok": "✓", "warning": "!", "error": "✗"}
 
@@ -20,7 +22,7 @@ def register(app: typer.Typer) -> None:
     for command, example in (
         (up, "branchwork up"),
         (down, "branchwork down"),
-        (worker, "TEMPORAL_ADDRESS=temporal.internal:7233 branchwork worker --slots 4"),
+        (worker, "TEMPORAL_ADDRESS=temporal.internal:7233 branchwork worker --slots 4 --label gpu"),
         (doctor, "branchwork doctor"),
     ):
         add(app, command, example)
@@ -42,12 +44,17 @@ def worker(
     slots: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Attempts it runs at once.")
     ] = None,
+    label: Annotated[
+        list[str], typer.Option(help="Serve also the steps that run on this label; repeatable.")
+    ] = [],  # noqa: B006  # read only
 ) -> int:
     """Serve runs in the foreground, until it is told to stop."""
+    if wrong := bad_labels(label):
+        raise RefusedError(wrong)
     settings = session().settings
     embedded = None if settings.configured else server_state(settings)
     # It may have had to take another port than the one it is looked for at.
-    become_worker(slots, {"TEMPORAL_ADDRESS": embedded.address} if embedded else {})
+    become_worker(slots, label, {"TEMPORAL_ADDRESS": embedded.address} if embedded else {})
 
 
 def doctor(*, json: JsonOption = False) -> int:
