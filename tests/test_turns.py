@@ -1,0 +1,169 @@
+"""Who is handed an attempt when a worker falls silent: scripted workers, a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from branchwork.client import Branchwork
+from branchwork.contract import (
+    AttemptEnd,
+    AttemptRequest,
+    Base,
+    BaseRequest,
+    HostRequest,
+    Landing,
+    LandRequest,
+    Pulse,
+    RunRequest,
+)
+from branchwork.names import RUN_QUEUE, STEP_QUEUE, host_queue
+from branchwork.outcomes import Outcome, RunReport
+from scripted import plan_of
+from worker.sandbox import sandboxed
+from workflows.run_plan import RunPlan
+
+
+@dataclass
+class Fleet:
+    """What each turn of the only step does, and which hosts have a worker that answers."""
+
+    turns: Sequence[str]
+    """`silent on a`: beats as host a, then no more; `silent`: never beats; `stop on a`; `end`."""
+    heard: Sequence[bool] = ()
+    """What `is_served` finds, one after the other; the last one goes on."""
+    taken: list[str] = field(default_factory=list)
+    """Turn and queue of each turn that was taken up."""
+    asked: list[str] = field(default_factory=list)
+
+    @activity.defn(name="resolve_base")
+    async def resolve_base(self, request: BaseRequest) -> Base:
+        del request
+        return Base(commit="b" * 40)
+
+    @activity.defn(name="land_run")
+    async def land_run(self, request: LandRequest) -> Landing:
+        return Landing(commit="f" * 40, branch=f"branchwork/{request.run}")
+
+    @activity.defn(name="is_served")
+    async def is_served(self, request: HostRequest) -> bool:
+        self.asked.append(request.host)
+        return self.heard[min(len(self.asked), len(self.heard)) - 1]
+
+    @activity.defn(name="run_step")
+    async def run_step(self, request: AttemptRequest) -> AttemptEnd:
+        self.taken.append(f"{request.turn} of {request.attempt} on {activity.info().task_queue}")
+        act, _, host = self.turns[len(self.taken) - 1].partition(" on ")
+        if act == "silent":
+            if host:
+                activity.heartbeat(Pulse(host=host, phase="agent"))
+            await asyncio.Event().wait()
+        if act == "stop":
+            raise ApplicationError("the worker stopped", host, type="WorkerShutdown")
+        now = datetime.now(UTC)
+        return AttemptEnd(outcome=Outcome.SUCCEEDED, result="c" * 40, started_at=now, ended_at=now)
+
+
+@asynccontextmanager
+async def serving(client: Client, fleet: Fleet, hosts: Sequence[str]) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            Worker(
+                client,
+                task_queue=RUN_QUEUE,
+                workflows=[RunPlan],
+                workflow_runner=sandboxed(),
+                activities=[fleet.resolve_base, fleet.land_run, fleet.is_served],
+            )
+        )
+        for queue in (STEP_QUEUE, *map(host_queue, hosts)):
+            await stack.enter_async_context(
+                Worker(
+                    client,
+                    task_queue=queue,
+                    activities=[fleet.run_step],
+                    max_heartbeat_throttle_interval=timedelta(seconds=0.1),
+                )
+            )
+        yield
+
+
+async def run(client: Client, fleet: Fleet, hosts: Sequence[str] = ()) -> RunReport:
+    plan = plan_of({"only": ""}, lost_after="1s")
+    async with serving(client, fleet, hosts):
+        runs = Branchwork(client)
+        return await runs.wait(await runs.start(RunRequest(plan=plan, repository="/nowhere")))
+
+
+async def test_the_host_that_fell_silent_is_asked_first(client: Client) -> None:
+    fleet = Fleet(turns=["silent on a", "end"])
+
+    report = await run(client, fleet, ["a"])
+
+    assert report.outcome == "succeeded"
+    assert fleet.taken == ["1 of 1 on branchwork.steps", "2 of 1 on branchwork.host.a"]
+    assert fleet.asked == []
+    assert (report.steps[0].attempts, report.steps[0].reason) == (1, None)
+
+
+async def test_a_worker_that_stops_in_order_is_asked_first_too(client: Client) -> None:
+    fleet = Fleet(turns=["stop on a", "end"])
+
+    report = await run(client, fleet, ["a"])
+
+    assert report.outcome == "succeeded"
+    assert fleet.taken[-1] == "2 of 1 on branchwork.host.a"
+
+
+async def test_a_worker_that_was_silent_from_the_beginning_gives_way_to_anyone(
+    client: Client,
+) -> None:
+    fleet = Fleet(turns=["silent", "end"])
+
+    await run(client, fleet)
+
+    assert fleet.taken == ["1 of 1 on branchwork.steps", "2 of 1 on branchwork.steps"]
+
+
+async def test_a_lost_host_gives_way_to_anyone_of_the_pool(client: Client) -> None:
+    fleet = Fleet(turns=["silent on a", "end"], heard=[False])
+
+    report = await run(client, fleet)
+
+    assert report.outcome == "succeeded"
+    assert fleet.asked == ["a"]
+    assert fleet.taken == ["1 of 1 on branchwork.steps", "3 of 1 on branchwork.steps"]
+
+
+async def test_a_busy_host_is_no_lost_one_and_is_asked_again(client: Client) -> None:
+    fleet = Fleet(turns=["silent on a", "end"], heard=[True, True, False])
+
+    await run(client, fleet)
+
+    assert fleet.asked == ["a", "a", "a"]
+    assert fleet.taken[-1] == "5 of 1 on branchwork.steps"
+
+
+async def test_the_fourth_host_that_is_lost_ends_the_attempt(client: Client) -> None:
+    fleet = Fleet(turns=[f"silent on {host}" for host in "abcd"], heard=[False])
+
+    report = await run(client, fleet)
+
+    assert report.outcome == "failed"
+    assert str(report.steps[0].reason).startswith("HostLost: a, b, c, d went away")
+    assert report.steps[0].attempts == 1
+
+
+async def test_a_host_that_takes_up_its_attempt_itself_was_not_lost(client: Client) -> None:
+    fleet = Fleet(turns=[*(["silent on a"] * 5), "end"], heard=[False])
+
+    report = await run(client, fleet)
+
+    assert report.outcome == "succeeded"
+    assert fleet.asked == ["a"] * 5
