@@ -79,7 +79,7 @@ def test_a_finding_names_file_line_and_column() -> None:
         ),
         (
             "plan: x\nagents:\n  w: {run: y, colour: red}\n",
-            "3:15: the key 'colour' is unknown here; there are use, run, env",
+            "3:15: the key 'colour' is unknown here; there are use, run, env, runs_on",
         ),
         (
             "plan: x\ndefaults:\n  retry:\n    attemptsx: 2\n",
