@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
+from branchwork.carrying import Carried
 from branchwork.contract import BASE_ACTIVITY, AttemptEnd, Base, RunRequest
 from branchwork.errors import RefusedError
 from branchwork.outcomes import Outcome, RunReport, Status, StepReport
@@ -30,6 +32,8 @@ class Told:
     """What a history tells of the attempts of a run."""
 
     base: str | None = None
+    carried: Carried | None = None
+    """Where the run stood when its last history began, if that was not its first."""
     attempts: dict[str, int] = field(default_factory=dict)
     """By step: the number of the last one that was scheduled."""
     ends: dict[tuple[str, int], AttemptEnd] = field(default_factory=dict)
@@ -70,8 +74,15 @@ async def rebuilt_report(
     except RefusedError:
         return broken
     told = await told_by(client, run)
-    named = broken.model_copy(update={"plan": request.plan.plan, "base": told.base})
-    return named.model_copy(update={"steps": _steps(request, told, named)})
+    before = told.carried
+    return broken.model_copy(
+        update={
+            "plan": request.plan.plan,
+            "base": before.base if before else told.base,
+            "started_at": before.started_at if before else broken.started_at,
+            "steps": _steps(request, told, broken),
+        }
+    )
 
 
 async def told_by(client: Client, run: str) -> Told:
@@ -98,6 +109,7 @@ async def _read(client: Client, run: str, leg: str | None, told: Told) -> str:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 started = event.workflow_execution_started_event_attributes
                 before = started.continued_execution_run_id
+                told.carried = told.carried or await _carried(client.data_converter, started)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 activity = event.activity_task_scheduled_event_attributes
                 scheduled[event.event_id] = activity.activity_id
@@ -107,6 +119,13 @@ async def _read(client: Client, run: str, leg: str | None, told: Told) -> str:
                 activity_id = scheduled[completed.scheduled_event_id]
                 await _note(client.data_converter, activity_id, completed.result.payloads, told)
     return before
+
+
+async def _carried(
+    converter: DataConverter, started: WorkflowExecutionStartedEventAttributes
+) -> Carried | None:
+    carried = started.input.payloads[1:2]
+    return (await converter.decode(carried, [Carried]))[0] if carried else None
 
 
 def _count(activity_id: str, told: Told) -> None:
@@ -134,15 +153,15 @@ def _is_lightened(step: StepReport) -> bool:
 def _steps(request: RunRequest, told: Told, report: RunReport) -> tuple[StepReport, ...]:
     """How the steps of a run stood when it ended as `report` says."""
     progress = Progress(request.plan, request.reuse)
-    ended_at = report.ended_at or report.started_at
-    reason = report.reason or "the run ended"
-    for step in request.plan.by_id:
-        attempt = told.attempts.get(step, 0)
+    progress.restore(told.carried.steps if told.carried else ())
+    for step, attempt in told.attempts.items():
+        progress.move(step, Status.RUNNING, attempts=attempt)
         if end := told.ends.get((step, attempt)):
             progress.begin(step, attempt, end.started_at)
             progress.end(step, end)
-        elif attempt:
-            progress.move(step, Status.RUNNING, attempts=attempt)
-            progress.end_without_attempt(step, Outcome.CANCELLED, reason, ended_at)
+    reason = report.reason or "the run ended"
+    ended_at = report.ended_at or report.started_at
+    for left in progress.begun():
+        progress.end_without_attempt(left.id, Outcome.CANCELLED, reason, ended_at)
     progress.skip_waiting(reason)
     return progress.reports

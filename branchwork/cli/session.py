@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 
 from branchwork.cli.connection import ServingError
@@ -28,10 +27,6 @@ class Session:
 
     async def client(self) -> Branchwork:
         """For commands that look at runs: nothing is started."""
-        return Branchwork(await self.temporal())
-
-    async def temporal(self) -> Client:
-        """As `client`, for what needs more than its runs."""
         return self._through(await find_server(self.settings))
 
     async def find_again(self) -> Branchwork | None:
@@ -51,16 +46,17 @@ class Session:
 
     async def serving_client(self) -> Branchwork:
         """For commands that need runs to go on: server and worker are started if missing."""
-        return Branchwork(self._through(await self.serve()))
+        connection = await self.serve()
+        return self._through(connection)
 
     async def serve(self) -> Connection:
         connection = await ensure_server(self.settings, self.output.say)
         await ensure_worker(self.settings, connection, self.output.say)
         return connection
 
-    def _through(self, connection: Connection) -> Client:
+    def _through(self, connection: Connection) -> Branchwork:
         self._ui = connection.ui
-        return connection.client
+        return Branchwork(connection.client)
 
     def link(self, run: str) -> str | None:
         """Of the run's page in the Temporal UI, if it is known where that is."""

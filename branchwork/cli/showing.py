@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from branchwork.addresses import is_url
 from branchwork.cli.processes import GitRefusedError, run_git
 from branchwork.cli.registry import add
 from branchwork.cli.running import JsonOption, RunArgument
@@ -15,7 +16,7 @@ from branchwork.cli.session import Session, session
 from branchwork.cli.view import clock, harmless
 from branchwork.client import Branchwork
 from branchwork.errors import RefusedError
-from branchwork.histories import request_of, told_by
+from branchwork.histories import told_by
 from branchwork.names import attempt_refs, step_ref
 from branchwork.outcomes import StepReport
 from branchwork.problems import nearest
@@ -38,11 +39,11 @@ def show(
 
 
 async def _show(here: Session, run: str, step: str, wanted: int | None, *, json: bool) -> int:
-    temporal = await here.temporal()
-    report = await _step(Branchwork(temporal), run, step)
+    client = await here.client()
+    report = await _step(client, run, step)
     attempt = chosen_attempt(run, report, wanted)
-    repository = (await request_of(temporal, run)).repository
-    ends = (await told_by(temporal, run)).ends if needs_history(report, attempt) else {}
+    repository = await client.repository(run) or ""
+    ends = (await told_by(client.client, run)).ends if needs_history(report, attempt) else {}
     work = work_of(run, report, attempt, ends.get((step, attempt)), _refs(repository, run, step))
     places = {"log": here.state.log(run, step, attempt), "worktree": _worktree(here, work)}
     found = {name: str(place) for name, place in places.items() if place and place.exists()}
@@ -74,7 +75,7 @@ def _refs(repository: str, run: str, step: str) -> Mapping[str, str] | None:
     """The step's, from wherever the run keeps them; None if that cannot be read from here."""
     ours = (step_ref(run, step), attempt_refs(run, step))
     try:
-        if _is_here(repository):
+        if not is_url(repository):
             listed = run_git(
                 Path(repository), "for-each-ref", "--format=%(objectname)\t%(refname)", "--", *ours
             )
@@ -86,16 +87,11 @@ def _refs(repository: str, run: str, step: str) -> Mapping[str, str] | None:
     return {ref: commit for commit, ref in lines}
 
 
-def _is_here(repository: str) -> bool:
-    """Whether it is a path; otherwise it is the URL of one."""
-    return repository.startswith("/")
-
-
 def _commands(work: Work, repository: str) -> Iterator[str]:
     """What gets at the work."""
     if work.ref is None:
         return
-    if not _is_here(repository):
+    if is_url(repository):
         yield f"git fetch {repository} {work.ref}:{work.ref}"
     yield f"git diff {work.base}..{work.ref}" if work.base else f"git show {work.ref}"
     yield f"git branch NAME {work.ref}"
@@ -108,7 +104,7 @@ def _drawn(work: Work, found: Mapping[str, str], repository: str, commands: list
         text.append(f"{name:<9}", "dim")
         text.append(f"{value}\n")
     if commands:
-        text.append(f"\nin {repository if _is_here(repository) else 'a clone'}:\n", "dim")
+        text.append(f"\nin {'a clone' if is_url(repository) else repository}:\n", "dim")
         text.append("".join(f"  {command}\n" for command in commands))
     text.rstrip()
     return text
