@@ -6,7 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
 
 from branchwork.client import Branchwork
 from branchwork.contract import Reused, RunRequest
@@ -16,6 +21,7 @@ from branchwork.names import RUN_QUEUE, new_run_id
 from branchwork.outcomes import RunReport
 from branchwork.plan import Plan
 from branchwork.reuse import retried
+from conftest import SCRIPTS
 from scripted import Script, outcomes, plan_of, playing, started, until
 
 CHAIN = {"a": "", "b": "a", "c": "b", "d": "", "e": "c"}
@@ -45,8 +51,11 @@ async def test_the_report_of_a_terminated_run_tells_how_each_step_stood(client: 
 
     assert (report.outcome, report.base, report.plan) == ("cancelled", "b" * 40, "test")
     assert outcomes(report) == {
-        "a": "succeeded", "b": "succeeded", "c": "cancelled",
-        "d": "succeeded", "e": "skipped",
+        "a": "succeeded",
+        "b": "succeeded",
+        "c": "cancelled",
+        "d": "succeeded",
+        "e": "skipped",
     }
     assert [step.attempts for step in report.steps] == [1, 1, 1, 1, 0]
     assert [step.result for step in report.steps] == ["a-1", "b-1", None, "d-1", None]
@@ -144,3 +153,66 @@ async def test_a_request_that_nobody_can_read_is_refused(client: Client) -> None
     with pytest.raises(RefusedError, match=f"what run {run} was asked cannot be read"):
         await request_of(client, run)
     assert report.outcome == "failed"
+
+
+@pytest.fixture(scope="module")
+async def impatient() -> AsyncIterator[Client]:
+    """A server that suggests to continue a history after 40 events, not 4,096."""
+    setting = "limit.historyCount.suggestContinueAsNew=40"
+    async with await WorkflowEnvironment.start_local(
+        data_converter=pydantic_data_converter,
+        dev_server_existing_path=str(SCRIPTS / "temporal"),
+        dev_server_extra_args=["--dynamic-config-value", setting],
+    ) as environment:
+        yield environment.client
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_what_earlier_histories_of_a_run_tell_is_known_also_when_they_are_gone(
+    impatient: Client, *, forgotten: bool
+) -> None:
+    names = [f"s{number:02}" for number in range(20)]
+    chain = {name: before for before, name in zip(["", *names], names, strict=False)}
+    script = Script({"end": ["hang"]}, output={"n": 1})
+    plan = plan_of({**chain, "end": names[-1]})
+
+    async with terminated(impatient, plan, script, "end") as (runs, run):
+        legs = await histories(impatient, run)
+        if forgotten:
+            await forget(impatient, run, legs[1:])
+        again = retried(await runs.past(run))
+        told = await told_by(impatient, run)
+
+    assert len(legs) > 2
+    assert [reused.step for reused in again.request.reuse] == names
+    assert all(reused.output == {"n": 1} for reused in again.request.reuse)
+    assert [rerun.step for rerun in again.reruns] == ["end"]
+    assert again.request.base == "b" * 40
+    assert (("s00", 1) in told.ends) is not forgotten
+
+
+async def histories(client: Client, run: str) -> list[str]:
+    """Their ids, the newest first."""
+    found: list[str] = []
+    leg: str | None = None
+    while leg != "":
+        events = client.get_workflow_handle(run, run_id=leg).fetch_history_events(page_size=1)
+        started = (await anext(events)).workflow_execution_started_event_attributes
+        found.append(started.original_execution_run_id)
+        leg = started.continued_execution_run_id
+    return found
+
+
+async def forget(client: Client, run: str, legs: list[str]) -> None:
+    """As Temporal does after its retention."""
+    for leg in legs:
+        execution = WorkflowExecution(workflow_id=run, run_id=leg)
+        await client.workflow_service.delete_workflow_execution(
+            DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
+        )
+    while True:
+        try:
+            await anext(client.get_workflow_handle(run, run_id=legs[-1]).fetch_history_events())
+        except RPCError:
+            return
+        await asyncio.sleep(0.1)

@@ -36,7 +36,8 @@ class Slots:
     def _give_back(self) -> None:
         self._free.release()
         self.taken -= 1
-        if not self.taken:
+        # Not where a worker that forgets the run collects whoever had it.
+        if not self.taken and workflow.in_workflow():
             self.last_emptied_at = workflow.info().get_current_history_length()
 
     def _are_closed(self) -> bool:

@@ -84,6 +84,9 @@ class StepGroup:
             await body
         except asyncio.CancelledError:
             pass
+        except GeneratorExit:
+            # The worker forgets the run, and collects what waited: outside of any loop.
+            raise
         except BaseException as error:  # noqa: BLE001  # kept, and raised by join
             self._failure = self._failure or error
             self.cancel_all()
