@@ -82,7 +82,7 @@ class Collector:
             case Kind.RECORDS:
                 return await self._records.remove(leftover)
             case _:
-                return await self._scene.blocking(remove_junk, leftover)
+                return await self._scene.blocking(remove_junk, self._scene.state, leftover)
 
 
 def _name(leftover: Leftover) -> tuple[str, ...]:

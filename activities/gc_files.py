@@ -15,6 +15,8 @@ from activities.gc_scene import NotCollectedError, changed_at, size_of
 from activities.git import folder_lock, git_folder, repository_lock
 from activities.git_faults import GitError
 from activities.git_locks import no_refs_in_work, old_locks, remove_old_lock
+from activities.owning import is_owned, owned_if_free
+from activities.records import half_written
 from activities.trash import delete
 from activities.worktrees import half_made_entries, remove_half_made_entries
 from branchwork.collecting import Doing, Kind, Leftover
@@ -39,7 +41,7 @@ def find_junk(state: StateFolder, repositories: Iterable[Path]) -> list[Leftover
     return found
 
 
-def remove_junk(leftover: Leftover) -> str:
+def remove_junk(state: StateFolder, leftover: Leftover) -> str:
     """Does nothing if it is gone. Raises NotCollectedError, GitError or OSError if it stays."""
     path, repository = Path(leftover.what), Path(leftover.repository or "")
     if leftover.kind is Kind.ENTRY:
@@ -47,6 +49,8 @@ def remove_junk(leftover: Leftover) -> str:
             remove_half_made_entries(repository)
     elif leftover.kind is Kind.LOCK:
         remove_old_lock(git_folder(repository), path)
+    elif path.is_relative_to(state.runs):
+        _remove_half_written(path)
     elif path.name == _HALF_CLONE:
         with folder_lock(path.parent, 1):
             # Somebody may have begun anew.
@@ -60,13 +64,22 @@ def remove_junk(leftover: Leftover) -> str:
 
 
 def _half_written(state: StateFolder) -> Iterator[Leftover]:
-    for folder in (*state.runs.glob("*/*/*"), state.worker, state.server):
-        for path in folder.glob(".*"):
-            if (match := _PARTIAL.fullmatch(path.name)) and path.is_file():
-                pid, age = int(match["pid"]), _age(path)
-                is_dead = age > HALF_WRITTEN_SECONDS and not psutil.pid_exists(pid)
-                if is_dead or age > _SURELY_SECONDS:
-                    yield _junk(Kind.FILE, path, f"process {pid} did not finish writing it")
+    """In a step's folder only who owns the step writes; elsewhere the name tells who."""
+    for step in state.runs.glob("*/*"):
+        partial = [path for path in half_written(step) if _age(path) > HALF_WRITTEN_SECONDS]
+        for path in partial if partial and not is_owned(step) else ():
+            yield _junk(Kind.FILE, path, "nobody finishes writing it")
+    for path in (*state.worker.glob(".*"), *state.server.glob(".*")):
+        if match := _PARTIAL.fullmatch(path.name):
+            is_dead = _age(path) > HALF_WRITTEN_SECONDS and not psutil.pid_exists(int(match["pid"]))
+            if is_dead or _age(path) > _SURELY_SECONDS:
+                yield _junk(Kind.FILE, path, f"process {match['pid']} did not finish writing it")
+
+
+def _remove_half_written(path: Path) -> None:
+    with owned_if_free(path.parent.parent) as is_free:
+        if is_free:
+            path.unlink(missing_ok=True)
 
 
 def _trash(state: StateFolder) -> Iterator[Leftover]:

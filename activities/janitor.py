@@ -109,7 +109,7 @@ def _remove_junk(state: StateFolder) -> None:
         if junk.doing is not Doing.LEAVE:
             # One that stays is named by `branchwork gc`, with the reason.
             with suppress(NotCollectedError, GitError, OSError):
-                _log.info("%s %s: %s", remove_junk(junk), junk.what, junk.reason)
+                _log.info("%s %s: %s", remove_junk(state, junk), junk.what, junk.reason)
 
 
 def _tell(left: Left, taken: Taken) -> None:

@@ -83,6 +83,11 @@ def write_private(path: Path, content: bytes, *, lasting: bool = False) -> None:
         _sync(path.parent)
 
 
+def half_written(attempts: Path) -> list[Path]:
+    """In the folders of a step's attempts; a file of its owner's may be among them."""
+    return sorted(attempts.glob(f"*/.*{_PARTIAL}"))
+
+
 def remove_partial(folder: Path) -> None:
     """What a worker that was killed had half written there."""
     for path in folder.glob(f".*{_PARTIAL}"):

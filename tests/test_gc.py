@@ -298,21 +298,35 @@ async def test_an_entry_that_git_made_by_halves_is_removed(bench: Bench) -> None
     assert not entry.exists()
 
 
-async def test_a_half_written_file_goes_when_its_writer_is_dead(bench: Bench) -> None:
+async def test_a_half_written_file_goes_when_nobody_works_on_its_step(bench: Bench) -> None:
     bench.interrupted({})
-    folder = bench.state.attempt("run-1", "s", 1)
-    with subprocess.Popen(["true"]) as dead:
-        dead.wait()
-    for pid in (dead.pid, os.getpid()):
-        (folder / f".record.json.{pid}").write_text("{")
-    then = datetime.now(UTC).timestamp() - 600
-    for path in folder.glob(".*"):
-        os.utime(path, (then, then))
+    file = bench.state.attempt("run-1", "s", 1) / ".record.json.partial"
+    file.write_text("{")
+    young = await collector(bench, {"run-1": UNDER_WAY}).find()
+    age(bench.state.runs)
 
+    async with owned(bench.state.attempts("run-1", "s")):
+        used = await collector(bench, {"run-1": UNDER_WAY}).find()
     removals = await remove_all(collector(bench, {"run-1": UNDER_WAY}))
 
+    assert young == used == []
     assert [removal.leftover.kind for removal in removals] == ["file"]
-    assert [path.name for path in folder.glob(".*")] == [f".record.json.{os.getpid()}"]
+    assert not file.exists()
+
+
+async def test_a_half_written_mark_goes_when_its_writer_is_dead(bench: Bench) -> None:
+    bench.state.worker.mkdir(parents=True)
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    files = [bench.state.worker / f".worker.json.{pid}" for pid in (dead.pid, os.getpid())]
+    then = datetime.now(UTC).timestamp() - 600
+    for path in files:
+        path.touch()
+        os.utime(path, (then, then))
+
+    await remove_all(collector(bench, {}))
+
+    assert [path.exists() for path in files] == [False, True]
 
 
 async def test_what_cannot_be_read_is_named_and_left(bench: Bench) -> None:
