@@ -6,8 +6,8 @@ The order is what keeps work safe: nothing is removed before it is on a ref.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 from temporalio.exceptions import ApplicationError
@@ -16,10 +16,11 @@ from activities.agents.asking import agent_work
 from activities.agents.base import AgentEnd, Watch, marker_of
 from activities.blocking import shielded
 from activities.closing import Closing, Surroundings
+from activities.git_faults import GitError, while_under_way
 from activities.records import Record
 from activities.sweeping import sweep
 from activities.workplace import Workplace
-from branchwork.contract import WORKER_SHUTDOWN, AttemptEnd, AttemptRequest
+from branchwork.contract import WORK_HELD, WORKER_SHUTDOWN, AttemptEnd, AttemptRequest
 from branchwork.outcomes import Outcome
 
 REMOVING_SECONDS = 600
@@ -129,12 +130,25 @@ class Attempt:
             agent_end = await self._agent_end(goes_on=self._holds_work)
         self._around.heart.phase("keeping")
         passing = agent_end if agent_end and self._is_passing(agent_end) else None
-        end = await self._closing().closed(base, agent_end, is_last=not passing)
+        with self._held():
+            end = await self._closing().closed(base, agent_end, is_last=not passing)
         self._holds_work = False
         self._around.agent.forget(self._work)
         if passing:
             raise ApplicationError(passing.text, type=passing.name)
         return end
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Another host would have to do the work once more: this one is to be asked again."""
+        try:
+            yield
+        except GitError as error:
+            fault = while_under_way(error)
+            if not fault.transient:
+                raise
+            host = self._around.heart.pulse.host
+            raise ApplicationError(f"{fault.name}: {fault}", host, type=WORK_HELD) from None
 
     def _is_passing(self, agent_end: AgentEnd) -> bool:
         """Whether Temporal shall try this attempt again: as long as the step's own time lasts."""

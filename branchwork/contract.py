@@ -24,6 +24,8 @@ BASE_ACTIVITY = "base"
 
 WORKER_SHUTDOWN = "WorkerShutdown"
 """Type of the failure of a `run_step` whose worker stopped; its detail is the host's name."""
+WORK_HELD = "WorkHeld"
+"""Likewise where its agent has ended and the work cannot be published for now: it is there only."""
 
 REPORT_QUERY = "report"
 CANCEL_SIGNAL = "cancel"

@@ -186,3 +186,37 @@ async def test_a_host_that_comes_back_does_not_publish_over_its_successor(
     assert head_of(fleet.remote, str(report.branch)) == report.result
     kept = refs_of(fleet.remote, f"refs/branchwork/{run}/attempts/s").values()
     assert len({files_of(fleet.remote, commit)["made"] for commit in kept}) == 2
+
+
+async def test_an_agent_that_ended_while_the_remote_is_away_is_not_run_again(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    ledger, away = tmp_path / "ledger", tmp_path / "away.git"
+    host = fleet.host("alpha")
+    run = await fleet.start(
+        {
+            "id": "s",
+            "run": f"echo x >> {ledger}; until test -e {away}; do sleep 0.1; done; echo > made",
+            "creates": ["made"],
+        }
+    )
+    await until(ledger.exists)
+
+    fleet.remote.rename(away)
+    await until(lambda: "made" in committed_at(host))
+    await asyncio.sleep(1)
+    under_way = (await fleet.runs.report(run)).outcome is None
+    away.rename(fleet.remote)
+    report = await fleet.end(run)
+
+    assert under_way
+    assert report.outcome == "succeeded", report
+    assert ledger.read_text() == "x\n"
+    assert files_of(fleet.remote, str(report.branch)).keys() == {"README", "made"}
+
+
+def committed_at(host: WorkerProcess) -> set[str]:
+    """Files that refs keep on that host."""
+    clones = host.state.repositories.glob("*/clone.git")
+    commits = [(clone, commit) for clone in clones for commit in refs_of(clone).values()]
+    return {name for clone, commit in commits for name in files_of(clone, commit)}

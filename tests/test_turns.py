@@ -35,7 +35,8 @@ class Fleet:
     """What each turn of the only step does, and which hosts have a worker that answers."""
 
     turns: Sequence[str]
-    """`silent on a`: beats as host a, then no more; `silent`: never beats; `stop on a`; `end`."""
+    """`silent on a`: beats as host a, then no more; `silent`: never beats; `stop on a`;
+    `hold on a`: cannot publish what its agent made; `end`."""
     heard: Sequence[bool] = ()
     """What `is_served` finds, one after the other; the last one goes on."""
     taken: list[str] = field(default_factory=list)
@@ -66,6 +67,8 @@ class Fleet:
             await asyncio.Event().wait()
         if act == "stop":
             raise ApplicationError("the worker stopped", host, type="WorkerShutdown")
+        if act == "hold":
+            raise ApplicationError("no network", host, type="WorkHeld")
         now = datetime.now(UTC)
         return AttemptEnd(outcome=Outcome.SUCCEEDED, result="c" * 40, started_at=now, ended_at=now)
 
@@ -110,6 +113,19 @@ async def test_the_host_that_fell_silent_is_asked_first(client: Client) -> None:
     assert fleet.taken == ["1 of 1 on branchwork.steps", "2 of 1 on branchwork.host.a"]
     assert fleet.asked == []
     assert (report.steps[0].attempts, report.steps[0].reason) == (1, None)
+
+
+async def test_a_host_that_holds_finished_work_is_asked_again(client: Client) -> None:
+    fleet = Fleet(turns=["hold on a", "hold on a", "end"])
+
+    report = await run(client, fleet, ["a"])
+
+    assert report.outcome == "succeeded"
+    assert fleet.taken == [
+        "1 of 1 on branchwork.steps",
+        "2 of 1 on branchwork.host.a",
+        "3 of 1 on branchwork.host.a",
+    ]
 
 
 async def test_a_worker_that_stops_in_order_is_asked_first_too(client: Client) -> None:

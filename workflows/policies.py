@@ -7,7 +7,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from branchwork.contract import WORKER_SHUTDOWN
+    from branchwork.contract import WORK_HELD, WORKER_SHUTDOWN
 
 CLOSING_TIME = timedelta(minutes=15)
 """What an attempt may take beside its agent: worktree, merge, judging, keeping, removing."""
@@ -23,9 +23,10 @@ MACHINERY = RetryPolicy(
 """For faults of the machinery: without a limit of attempts, because shutdowns count as such."""
 
 ATTEMPT = replace(
-    MACHINERY, non_retryable_error_types=["TemporalTimeout:Heartbeat", WORKER_SHUTDOWN]
+    MACHINERY,
+    non_retryable_error_types=["TemporalTimeout:Heartbeat", WORKER_SHUTDOWN, WORK_HELD],
 )
-"""Who goes on with an attempt when its worker falls silent is for the workflow to choose."""
+"""Who goes on with an attempt that one host alone has begun is for the workflow to choose."""
 
 MOST_OUTPUTS_BYTES = 1_000_000
 """Of all outputs that one step is handed."""

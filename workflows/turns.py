@@ -9,7 +9,14 @@ from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 with workflow.unsafe.imports_passed_through():
-    from branchwork.contract import WORKER_SHUTDOWN, AttemptEnd, AttemptRequest, HostRequest, Pulse
+    from branchwork.contract import (
+        WORK_HELD,
+        WORKER_SHUTDOWN,
+        AttemptEnd,
+        AttemptRequest,
+        HostRequest,
+        Pulse,
+    )
     from branchwork.names import host_queue
     from workflows import calls
 
@@ -63,10 +70,10 @@ class Turns:
         """Choose who is asked next. Raises `error` if nobody else would do better."""
         if self._host and _is_timeout(error, TimeoutType.SCHEDULE_TO_START):
             await self._doubt(self._host, request)
-        elif _is_silence(error):
+        elif _is_silence(error) or _type_of(error) == WORK_HELD:
             self._host = _host_of(error)
             self._forgive(self._host)
-            self._tell(f"the worker on {self._host or 'its host'} stopped; waiting for it")
+            self._tell(_what_holds(error, self._host or "its host"))
         else:
             raise error
 
@@ -89,9 +96,17 @@ class Turns:
 
 
 def _is_silence(error: ActivityError) -> bool:
-    cause = error.cause
-    stopped = isinstance(cause, ApplicationError) and cause.type == WORKER_SHUTDOWN
-    return stopped or _is_timeout(error, TimeoutType.HEARTBEAT)
+    return _type_of(error) == WORKER_SHUTDOWN or _is_timeout(error, TimeoutType.HEARTBEAT)
+
+
+def _type_of(error: ActivityError) -> str | None:
+    return error.cause.type if isinstance(error.cause, ApplicationError) else None
+
+
+def _what_holds(error: ActivityError, host: str) -> str:
+    if isinstance(error.cause, ApplicationError) and error.cause.type == WORK_HELD:
+        return f"{error.cause.message}; the work is on {host}"
+    return f"the worker on {host} stopped; waiting for it"
 
 
 def _is_timeout(error: ActivityError, kind: TimeoutType) -> bool:
