@@ -49,6 +49,9 @@ from branchwork.sights import (
     run_line,
 )
 
+_RUNS = f"WorkflowType = '{RUN_PLAN}' AND ExecutionStatus != 'ContinuedAsNew'"
+"""One execution a run: those that went on in another one are left out."""
+
 _QUERY_SECONDS = 4
 
 
@@ -181,22 +184,20 @@ class Branchwork:
 
     async def runs(self, most: int) -> list[RunLine]:
         """The newest first."""
-        newest = self._client.list_workflows(f"WorkflowType = '{RUN_PLAN}'", limit=most)
+        newest = self._client.list_workflows(_RUNS, limit=most)
         return [run_line(execution, await execution.memo()) async for execution in newest]
 
     async def _update(self, run: str, update: str, argument: Message, result: Any) -> Any:
-        if await self._running(run) is None:
-            raise RefusedError(f"run {run} has ended")
-        try:
-            return await self._client.get_workflow_handle(run).execute_update(
-                update, argument, result_type=result
-            )
-        except WorkflowUpdateFailedError as error:
-            raise RefusedError(str(error.cause)) from error
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                raise RefusedError(f"run {run} has ended") from error
-            raise
+        while handle := await self._running(run):
+            try:
+                return await handle.execute_update(update, argument, result_type=result)
+            except WorkflowUpdateFailedError as error:
+                raise RefusedError(str(error.cause)) from error
+            except RPCError as error:
+                # It ended meanwhile, or goes on in another history: Temporal does not hand it on.
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+        raise RefusedError(f"run {run} has ended")
 
     async def _running(self, run: str) -> WorkflowHandle[Any, Any] | None:
         description = await self.describe(run)

@@ -54,7 +54,8 @@ class Follower:
         self._find = find
         self._watch = Watch()
         self._seen: RunReport | None = None
-        self._length = 0
+        self._history = ("", 0)
+        """The last one that was seen, and its length."""
         self._is_answered = True
         self._has_no_server = False
         self._trusted_from = 0.0
@@ -137,9 +138,10 @@ class Follower:
 
     async def _query(self, description: WorkflowExecutionDescription, now: float) -> None:
         """Ask the run itself if it has moved, or if nobody may be there to answer."""
-        is_new = self._seen is None or self._length != description.history_length
+        history = (description.run_id, description.history_length)
+        is_new = self._seen is None or self._history != history
         if is_new or not self._is_answered or self._watch.is_suspicious(now):
-            self._length = description.history_length
+            self._history = history
             try:
                 self._seen = await self._report(description)
             except WorkerSilentError:

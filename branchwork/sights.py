@@ -15,7 +15,7 @@ from temporalio.client import (
 )
 from temporalio.converter import DataConverter
 
-from branchwork.contract import OUTCOME_MEMO, PLAN_MEMO, REPOSITORY_MEMO, Pulse
+from branchwork.contract import OUTCOME_MEMO, PLAN_MEMO, REPOSITORY_MEMO, STARTED_MEMO, Pulse
 from branchwork.models import Message
 from branchwork.outcomes import Outcome, RunReport
 
@@ -116,7 +116,7 @@ def run_line(execution: WorkflowExecution, memo: Mapping[str, Any]) -> RunLine:
         plan=memo.get(PLAN_MEMO) or execution.id,
         repository=memo.get(REPOSITORY_MEMO),
         outcome=outcome_of(execution.status, memo),
-        started_at=execution.start_time,
+        started_at=memo.get(STARTED_MEMO) or execution.start_time,
         ended_at=execution.close_time,
     )
 

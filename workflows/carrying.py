@@ -29,5 +29,5 @@ def must_go_over() -> bool:
 def go_over(request: RunRequest, carried: Carried) -> NoReturn:
     """End this history and go on in a new one, under the run's id."""
     # Temporal tells for a run when its last history began.
-    workflow.upsert_memo({STARTED_MEMO: carried.started_at.isoformat()})
-    workflow.continue_as_new(args=[request, carried])
+    memo = {**workflow.memo(), STARTED_MEMO: carried.started_at.isoformat()}
+    workflow.continue_as_new(args=[request, carried], memo=memo)

@@ -66,6 +66,7 @@ class RunPlan:
         deadline = asyncio.create_task(self._watch_deadline())
         try:
             if carried := await self._steps.run(self._prepare):
+                deadline.cancel()
                 go_over(self._request, carried)
             await self._land()
         except asyncio.CancelledError:

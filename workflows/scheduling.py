@@ -45,6 +45,7 @@ class Scheduler:
         )
         self._step_stops: dict[str, Stop] = {}
         self._is_closed = False
+        self._is_leaving = False
         self._stays_until = 0
         if carried:
             self._restore(carried)
@@ -60,6 +61,8 @@ class Scheduler:
             self._go_on()
         while not await self._tasks.join(until=self._can_go_over):
             if carried := self._carried():
+                self._is_leaving = True
+                await self._tasks.drop()
                 return carried
         return None
 
@@ -157,7 +160,8 @@ class Scheduler:
         try:
             end = await self._attempts.of(step, self.base or "")
         except asyncio.CancelledError:
-            self._end_without_attempt(step.id)
+            if not self._is_leaving:
+                self._end_without_attempt(step.id)
             return
         self.progress.end(step.id, self._as_asked(step.id, end))
         self._after(step.id)

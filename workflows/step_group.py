@@ -78,6 +78,11 @@ class StepGroup:
             raise failure
         return True
 
+    async def drop(self) -> None:
+        """End every task before this history ends; they wait for nothing that counts."""
+        self._cancel_all()
+        await workflow.wait_condition(lambda: not self._tasks)
+
     async def _run(self, name: str, body: Coroutine[None, None, None]) -> None:
         self._begun[name] = None
         try:
