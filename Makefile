@@ -7,10 +7,10 @@ KEY := $(shell $(PYTHON) -c 'import sys, zlib; print("%d.%d.%d-%08x" % (*sys.ver
 STAMP := $(VENV)/ready-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check format lock bench clean
+.PHONY: help setup demo crash-demo test chaos check format lock bench clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## .venv with the exact versions of the lock file (PYTHON=python3.13 for another interpreter)
 
@@ -26,6 +26,9 @@ $(STAMP):
 
 demo: setup ## a real run on a small repository, watched live
 	@$(BIN)/python examples/demo/demo.py
+
+crash-demo: setup ## a run whose worker is killed in the middle, and that goes on
+	@$(BIN)/python examples/crash-demo/crash_demo.py
 
 test: setup ## every test
 	$(BIN)/pytest -n 4

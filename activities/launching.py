@@ -10,18 +10,8 @@ from pathlib import Path
 
 from activities.spool import Spool
 
-_WRAPPER = """\
-exec 3>&2 2>/dev/null
-trap : HUP INT TERM
-echo $$ >"$0/pid" || exit 125
-unset PWD OLDPWD SHLVL
-(exec "$@" 2>&3 3>&-)
-code=$?
-echo $code >"$0/exit"
-exit $code
-"""
-"""Waits for the program and writes down how it ended: who comes after us is not its parent and
-could not learn it. Signals are for the program: traps are not inherited, ignored signals are."""
+_WRAPPER = Path(__file__).with_name("outlive.sh")
+"""Who comes after us is not the program's parent, and could not learn how it ended."""
 
 _HEAD_BYTES = 512
 _PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR)
@@ -66,7 +56,7 @@ def start(program: Program) -> subprocess.Popen[bytes]:
             spool.stderr.open("ab") as stderr,
         ):
             return subprocess.Popen(  # noqa: S603  # what the plan says
-                ["/bin/sh", "-c", _WRAPPER, str(spool.folder), *_found(program)],
+                ["/bin/sh", str(_WRAPPER), str(spool.folder), *_found(program)],
                 bufsize=0,
                 cwd=program.folder,
                 env=program.environment,

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -325,3 +326,16 @@ def test_the_demo_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "is not an empty folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_crash_demo_shows_what_was_not_repeated() -> None:
+    script = EXAMPLES / "crash-demo" / "crash_demo.py"
+
+    shown = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=115
+    )
+
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "not repeated: survey, parser, review; started anew: printer" in shown.stdout
+    assert "what the killed agent had written is on refs/branchwork/" in shown.stdout
+    shutil.rmtree(shown.stdout.rstrip().rpartition(" ")[2])
