@@ -191,9 +191,12 @@ def _inputs(name: str, plan: Plan) -> dict[str, object]:
     """What a step's result depends on, its base and parameters apart, by its keys in the plan."""
     step = plan.by_id[name]
     keys = (key for key in type(step).model_fields if key not in _NO_INPUTS)
+    agent = None if step.run is not None else plan.agent_of(step)
     return {
         **{key: getattr(step, key) for key in keys},
-        "agent": (step.agent, None if step.run is not None else plan.agent_of(step)),
+        # Its labels are the step's where that has none.
+        "agent": (step.agent, agent and agent.model_copy(update={"runs_on": None})),
+        "runs_on": frozenset(plan.labels_of(step)),
         "expect": step.expected,
         "needs": frozenset(plan.graph.needs[name]),
     }

@@ -35,6 +35,13 @@ class Commands:
             "NO_COLOR": "1",
         }
 
+    @classmethod
+    def beside(cls, others: "Commands", repository: Path) -> "Commands":
+        """In another repository, with the same server and worker."""
+        commands = cls(repository, Path())
+        commands.environment = others.environment
+        return commands
+
     def __call__(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:

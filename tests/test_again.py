@@ -235,6 +235,45 @@ def test_an_edited_plan_runs_again_what_changed_and_what_depends_on_it(
     assert ledger.runs == {"a": 1, "b": 1, "c": 2, "d": 2}
 
 
+def test_results_are_not_sought_in_another_repository(
+    commands: Commands, ledger: Ledger, tmp_path: Path
+) -> None:
+    plan = commands.plan(ledger.plan({"a": ""}))
+    old = commands.json("run", plan)["run"]
+    other = Commands.beside(commands, make_repository(tmp_path / "other"))
+
+    done = other("run", str(commands.repository / plan), "--reuse", old)
+
+    assert done.returncode == 2
+    assert f"go there, or say `--repository {commands.repository}`" in done.stderr
+
+
+def test_a_run_of_a_url_is_retried_and_reused_over_the_remote_and_its_work_can_be_fetched(
+    commands: Commands, ledger: Ledger, tmp_path: Path
+) -> None:
+    run_git(tmp_path, "clone", "--quiet", "--bare", str(commands.repository), "shared.git")
+    shared = tmp_path / "shared.git"
+    url = f"file://{shared}"
+    ledger.let("b", "echo half > half; exit 1")
+    plan = commands.plan(ledger.plan(DIAMOND))
+    failed = commands.json("run", plan, "--repository", url)["run"]
+    shown = commands.json("show", failed, "b")
+    ledger.let("b", "")
+
+    retried = commands.json("retry", failed)
+    edited = commands.plan(ledger.plan(DIAMOND, d="    prompt: with care\n"), "edited.yaml")
+    reused = commands.json("run", edited, "--reuse", retried["run"])
+
+    for command in shown["commands"][:2]:
+        run_git(commands.repository, *command.split(" ")[1:])
+    assert "half" in files_of(commands.repository, shown["ref"])
+    assert (retried["outcome"], reused["outcome"]) == ("succeeded", "succeeded")
+    assert ledger.runs == {"a": 1, "b": 2, "c": 1, "d": 2}
+    steps = refs_of(shared, f"refs/branchwork/{reused['run']}/steps")
+    assert len(steps) == len(DIAMOND)
+    assert set(files_of(shared, reused["branch"])) >= {"a.txt", "b.txt", "c.txt", "d.txt"}
+
+
 def test_another_base_runs_every_step_again_and_says_so_once(
     commands: Commands, ledger: Ledger
 ) -> None:

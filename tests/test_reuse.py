@@ -136,6 +136,7 @@ def test_a_step_that_the_run_does_not_have_is_refused_with_the_nearest() -> None
         ({"creates": ["a.txt"], "action": "write"}, "its action, creates and expect changed"),
         ({"requires": ["README"]}, "its requires changed"),
         ({"needs": []}, "its needs changed"),
+        ({"runs_on": ["gpu"]}, "its runs_on changed"),
         ({"expect": "nothing"}, "its expect changed"),
     ],
 )
@@ -162,6 +163,7 @@ def test_a_step_with_other_inputs_runs_again_with_what_depends_on_it(
         {"retry": {"attempts": 3}},
         {"optional": True},
         {"expect": "any"},
+        {"runs_on": []},
         {"env": {}},
     ],
 )
