@@ -220,3 +220,49 @@ def committed_at(host: WorkerProcess) -> set[str]:
     clones = host.state.repositories.glob("*/clone.git")
     commits = [(clone, commit) for clone in clones for commit in refs_of(clone).values()]
     return {name for clone, commit in commits for name in files_of(clone, commit)}
+
+
+HOOK = """#!/bin/sh
+while read -r _ _ ref; do
+    case "$ref" in {refs}) found=1 ;; esac
+done
+test -n "$found" && mkdir {folder}/met 2> {folder}/no || exit 0
+until test -e {folder}/go; do sleep 0.1; done
+"""
+"""The remote holds up the first push of such refs, and goes on with it whoever lives by then."""
+
+
+@pytest.mark.parametrize(
+    "refs",
+    ["refs/branchwork/*/base", "refs/branchwork/*/steps/s", "refs/heads/branchwork/*"],
+    ids=["base", "step", "landing"],
+)
+async def test_a_host_that_dies_while_it_pushes_loses_and_repeats_nothing(
+    fleet: Fleet, tmp_path: Path, refs: str
+) -> None:
+    hook = fleet.remote / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK.format(refs=refs, folder=tmp_path))
+    hook.chmod(0o755)
+    lost = fleet.host("alpha")
+    run = await fleet.start(
+        {"id": "s", "run": "echo $$ > made", "creates": ["made"]},
+        {"id": "t", "run": "cat made > also", "requires": ["made"], "creates": ["also"]},
+        lost_after="4s",
+    )
+    await until((tmp_path / "met").exists)
+
+    die(lost, run)
+    fleet.host("beta")
+    (tmp_path / "go").touch()
+    report = await fleet.end(run)
+
+    published = refs_of(fleet.remote)
+    made = files_of(fleet.remote, str(report.branch))
+    assert report.outcome == "succeeded", report
+    assert made["made"] == made["also"]
+    assert [step.attempts for step in report.steps] == [1, 1]
+    assert head_of(fleet.remote, str(report.branch)) == report.result
+    assert published[f"refs/branchwork/{run}/result"] == report.result
+    for step in report.steps:
+        assert published[f"refs/branchwork/{run}/steps/{step.step}"] == step.result
