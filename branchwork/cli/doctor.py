@@ -140,7 +140,8 @@ def _left_over(worktrees: list[Path]) -> Finding:
         name="leftover",
         level=Level.WARNING,
         text=f"worktrees of runs that are over: {named}{more}",
-        next="a worker keeps their work and removes them within a minute: branchwork up",
+        next="a worker keeps their work and removes them within a minute: branchwork up; or see"
+        " branchwork gc",
     )
 
 
