@@ -1,7 +1,7 @@
 """What collecting starts from: where to look, whom to ask, how long things stay."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,8 @@ from branchwork.standing import Standing
 class Scene:
     state: StateFolder
     host: str
+    environ: Mapping[str, str]
+    """Knows the secrets that logs must not hold."""
     repositories: tuple[Path, ...]
     """Those that this state folder's records name, and the one around the user."""
     retention: Retention

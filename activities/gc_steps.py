@@ -24,7 +24,7 @@ class StepLeftovers:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._state = scene.state
-        self._taking = TakingAway(scene.state, scene.host, scene.blocking, self._why)
+        self._taking = TakingAway(scene.state, scene.host, scene.environ, scene.blocking, self._why)
 
     async def find(self, there: Sequence[Left]) -> list[Leftover]:
         found: list[Leftover] = []

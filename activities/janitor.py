@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from activities.blocking import Blocking
@@ -36,13 +36,14 @@ class Janitor:
         self,
         state: StateFolder,
         host: str,
+        environ: Mapping[str, str],
         blocking: Blocking,
         standing_of: Callable[[str], Awaitable[Standing | None]],
     ) -> None:
         self._state = state
         self._blocking = blocking
         self._standing_of = standing_of
-        self._taking = TakingAway(state, host, blocking, self._why)
+        self._taking = TakingAway(state, host, environ, blocking, self._why)
         self._complained: set[StepKey] = set()
         self._is_waiting = False
         self._woken = asyncio.Event()

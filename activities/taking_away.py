@@ -1,6 +1,6 @@
 """What nobody goes on with is ended, kept, and only then removed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from activities.agents.base import marker_of
 from activities.blocking import Blocking
+from activities.last_words import log_last_words
 from activities.leftovers import Left
 from activities.owning import owned_if_free
 from activities.records import Record, last_record
@@ -37,9 +38,17 @@ class Taken(NamedTuple):
 class TakingAway:
     """On one host. It is decided under the step's lock: a try that starts meanwhile waits."""
 
-    def __init__(self, state: StateFolder, host: str, blocking: Blocking, why: Why) -> None:
+    def __init__(
+        self,
+        state: StateFolder,
+        host: str,
+        environ: Mapping[str, str],
+        blocking: Blocking,
+        why: Why,
+    ) -> None:
         self._state = state
         self._host = host
+        self._environ = environ
         self._blocking = blocking
         self._why = why
 
@@ -65,7 +74,9 @@ class TakingAway:
         ended = [await self._end(left, attempt, record) for attempt in left.processes]
         if not (left.has_worktree and record and await self._is_left_over(left, record)):
             return Taken(processes=sum(ended), is_waiting=left.has_worktree)
-        more = await sweep(marker_of(recorded(record, self._state).folder))
+        place = recorded(record, self._state)
+        more = await sweep(marker_of(place.folder))
+        await log_last_words(record, place, self._environ)
         ref = await self._blocking(_keep_and_remove, record, self._state)
         return Taken(processes=sum(ended) + more, worktree=True, ref=ref)
 

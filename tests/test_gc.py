@@ -39,7 +39,7 @@ def collector(
 
     retention = Retention(keep_for=timedelta(days=30), now=datetime.now(UTC), has_server=has_server)
     return Collector(
-        Scene(bench.state, "here", (bench.repository,), retention, bench.blocking, standing_of)
+        Scene(bench.state, "here", {}, (bench.repository,), retention, bench.blocking, standing_of)
     )
 
 

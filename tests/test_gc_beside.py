@@ -22,7 +22,7 @@ def collector(client: Client, host: Host, repository: Path) -> Collector:
     """For which everything that ended is old."""
     retention = Retention(keep_for=timedelta(milliseconds=1), now=datetime.now(UTC))
     ask = partial(standing_of, client)
-    return Collector(Scene(host.state, "test-host", (repository,), retention, Blocking(2), ask))
+    return Collector(Scene(host.state, "test-host", {}, (repository,), retention, Blocking(2), ask))
 
 
 async def test_a_run_beside_which_everything_old_is_removed_ends_as_it_should(

@@ -46,7 +46,7 @@ class Far:
         retention = Retention(keep_for=timedelta(days=30), now=datetime.now(UTC))
         repositories = (self.clone,)
         return Collector(
-            Scene(self.state, "here", repositories, retention, Blocking(2), standing_of)
+            Scene(self.state, "here", {}, repositories, retention, Blocking(2), standing_of)
         )
 
     def age(self) -> None:

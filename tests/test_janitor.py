@@ -42,7 +42,7 @@ def janitor_of(bench: Bench, standings: dict[str, Standing]) -> Janitor:
     async def standing_of(run: str) -> Standing | None:
         return standings.get(run)
 
-    return Janitor(bench.state, "here", bench.blocking, standing_of)
+    return Janitor(bench.state, "here", {}, bench.blocking, standing_of)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_it_is_decided_while_no_try_can_start(bench: Bench) -> None:
         await asyncio.sleep(0.5)
         return UNDER_WAY_HERE if began.is_set() else OVER
 
-    await Janitor(bench.state, "here", bench.blocking, standing_of).tidy()
+    await Janitor(bench.state, "here", {}, bench.blocking, standing_of).tidy()
 
     assert not bench.place(request).worktree.exists()
     async with asyncio.timeout(10):

@@ -15,21 +15,25 @@ from repositories import files_of, make_repository, refs_of, worktrees_of
 from worker_processes import WorkerProcess, worker_process
 from workers import processes_of
 
+HIDDEN = "a secret of at least so many characters"
 AGENT = """
-import pathlib, signal, subprocess, sys, time
+import os, pathlib, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if "alone" not in sys.argv:
     subprocess.Popen([sys.executable, *sys.argv, "alone"], start_new_session=True)
     pathlib.Path("half").write_text("half")
 else:
     pathlib.Path("other half").write_text("other half")
-time.sleep(300)
+while True:
+    when = "late" if pathlib.Path(sys.argv[1]).exists() else "early"
+    print(os.environ["SECRET"], when, flush=True)
+    time.sleep(0.1)
 """
 
 
 @pytest.fixture
 async def worker(client: Client, tmp_path: Path) -> AsyncIterator[WorkerProcess]:
-    with worker_process(client, tmp_path / "state") as worker:
+    with worker_process(client, tmp_path / "state", environ={"SECRET": HIDDEN}) as worker:
         yield worker
 
 
@@ -40,7 +44,8 @@ def repository(tmp_path: Path) -> Path:
 
 async def start(client: Client, repository: Path, state: WorkerProcess) -> str:
     """A run whose agents, that do not care for TERM, have written something."""
-    steps = [{"id": name, "run": "exec python3 agent.py"} for name in ("a", "b")]
+    command = f"exec python3 agent.py {repository}.late"
+    steps = [{"id": name, "run": command, "env": {"SECRET": None}} for name in ("a", "b")]
     plan = Plan.model_validate({"plan": "test", "steps": steps})
     run = await Branchwork(client).start(
         RunRequest(plan=plan, repository=str(repository)), new_run_id("test")
@@ -95,9 +100,17 @@ async def test_the_next_worker_takes_away_what_a_terminated_run_left(
     run = await start(client, repository, worker)
     worker.kill()
     survivors = processes_of(run)
+    late = Path(f"{repository}.late")
+    late.touch()
+    folder = worker.state.attempt(run, "a", 1)
+    await until(lambda: b"late" in (folder / "stdout").read_bytes())
 
     await client.get_workflow_handle(run).terminate()
     worker.start()
 
-    assert survivors
     await nothing_left(worker, repository, run)
+    log = worker.state.log(run, "a", 1).read_text()
+    assert survivors
+    assert "late" in log
+    assert HIDDEN not in log
+    assert not (folder / "stdout").exists()

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,14 @@ from branchwork.names import StateFolder
 class WorkerProcess:
     """One host's worker, which can be killed and started again."""
 
-    def __init__(self, client: Client, folder: Path, host: str, *options: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        folder: Path,
+        host: str,
+        *options: str,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._options = options
         self.state = StateFolder(folder / "branchwork")
         self.host = host
@@ -30,6 +37,7 @@ class WorkerProcess:
             "TEMPORAL_ADDRESS": client.service_client.config.target_host,
             "XDG_STATE_HOME": str(folder),
             "BRANCHWORK_HOST": host,
+            **(environ or {}),
         }
         folder.mkdir(parents=True, exist_ok=True)
         self.start()
@@ -54,9 +62,13 @@ class WorkerProcess:
 
 @contextmanager
 def worker_process(
-    client: Client, folder: Path, host: str = "host-a", *options: str
+    client: Client,
+    folder: Path,
+    host: str = "host-a",
+    *options: str,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(client, folder, host, *options)
+    worker = WorkerProcess(client, folder, host, *options, environ=environ)
     try:
         yield worker
     finally:

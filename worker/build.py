@@ -45,7 +45,7 @@ class BranchworkWorker:
         labels: Labels = (),
     ) -> None:
         self._blocking = Blocking(slots + 4)
-        self._janitor = Janitor(state, host, self._blocking, partial(standing_of, client))
+        self._janitor = Janitor(state, host, environ, self._blocking, partial(standing_of, client))
         gate = Gate(slots)
         steps = StepActivities(state, host, environ, self._blocking, Metrics(meters), gate=gate)
         steps.on_raised = self._janitor.wake

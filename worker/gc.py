@@ -104,7 +104,9 @@ async def _collect(options: argparse.Namespace, environ: Mapping[str, str]) -> i
             f"{silence}. Without one nobody tells which runs have ended: their worktrees,"
             " processes, refs and records are left alone"
         )
-    await _tell(Collector(_scene(settings, connection, retention)), told, remove=options.yes)
+    await _tell(
+        Collector(_scene(settings, environ, connection, retention)), told, remove=options.yes
+    )
     told.end(connection.address if connection else None)
     return 1 if told.failures or silence else 0
 
@@ -129,11 +131,17 @@ async def _server(settings: Settings) -> tuple[Connection | None, str | None]:
         return None, str(error)
 
 
-def _scene(settings: Settings, connection: Connection | None, retention: Retention) -> Scene:
+def _scene(
+    settings: Settings,
+    environ: Mapping[str, str],
+    connection: Connection | None,
+    retention: Retention,
+) -> Scene:
     state = StateFolder(settings.state)
     return Scene(
         state=state,
         host=settings.host,
+        environ=environ,
         repositories=_repositories(state),
         retention=retention,
         blocking=Blocking(_THREADS),
