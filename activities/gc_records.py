@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Container
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -22,25 +21,34 @@ class RecordLeftovers:
 
     async def find(self, but: Container[str]) -> list[Leftover]:
         """Of all runs `but` those."""
-        found = [
-            await self._find(path) for path in _unused(self._scene.state) if path.name not in but
-        ]
+        folders = await self._scene.blocking(_folders, self._scene.state)
+        found = [await self._named(path) for path in folders if path.name not in but]
         return [leftover for leftover in found if leftover]
 
     async def remove(self, leftover: Leftover) -> str:
-        """Decided again while no try of its steps can start."""
+        """Decided again; and of no step that somebody works on."""
         folder = Path(leftover.what)
-        with ExitStack() as stack:
-            free = [stack.enter_context(owned_if_free(step)) for step in _steps(folder)]
-            verdict = await self._judge(folder)
-            if not (all(free) and verdict and verdict.is_left_over):
-                raise NotCollectedError("somebody uses it by now")
-            await self._scene.blocking(_move_away, folder, self._scene.state.trash)
+        verdict = await self._judge(folder)
+        if not (verdict and verdict.is_left_over):
+            raise NotCollectedError("somebody uses it by now")
+        await self._scene.blocking(_move_away, folder, self._scene.state.trash)
         return "removed"
+
+    async def _named(self, folder: Path) -> Leftover | None:
+        try:
+            return await self._find(folder)
+        except OSError as error:
+            return Leftover(
+                kind=Kind.RECORDS,
+                what=str(folder),
+                doing=Doing.LEAVE,
+                reason=f"it cannot be read: {error}",
+                run=folder.name,
+            )
 
     async def _find(self, folder: Path) -> Leftover | None:
         verdict = await self._judge(folder)
-        if verdict is None:
+        if verdict is None or await self._scene.blocking(_is_used, folder):
             return None
         is_told = await self._scene.blocking(_is_told, folder)
         return Leftover(
@@ -58,10 +66,13 @@ class RecordLeftovers:
         return judge_run(self._scene.retention, await self._scene.standing_of(folder.name), since)
 
 
-def _unused(state: StateFolder) -> list[Path]:
-    """Of the folders of runs, those of whose steps nobody works on any now."""
-    folders = sorted(path for path in state.runs.glob("*") if path.is_dir())
-    return [folder for folder in folders if not any(map(is_owned, _steps(folder)))]
+def _folders(state: StateFolder) -> list[Path]:
+    return sorted(path for path in state.runs.glob("*") if path.is_dir())
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether somebody works on one of its steps now."""
+    return any(map(is_owned, _steps(folder)))
 
 
 def _steps(folder: Path) -> list[Path]:
@@ -78,6 +89,16 @@ def _since(folder: Path) -> datetime | None:
 
 
 def _move_away(folder: Path, trash: Path) -> None:
-    """In one step, so that no half of it is taken for the whole."""
+    """Step by step: a lock on each of thousands at once would take too many descriptors."""
     trash.mkdir(parents=True, exist_ok=True)
-    delete(folder.rename(trash / f"{folder.name}-{secrets.token_hex(8)}"))
+    for step in _steps(folder):
+        with owned_if_free(step) as is_free:
+            if not is_free:
+                raise NotCollectedError(f"somebody works on step {step.name} by now")
+            _throw_away(step, trash)
+    _throw_away(folder, trash)
+
+
+def _throw_away(folder: Path, trash: Path) -> None:
+    """In one step, so that no half of it is taken for the whole."""
+    delete(folder.rename(trash / f"{folder.parent.name}-{folder.name}-{secrets.token_hex(8)}"))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psutil
 
@@ -15,7 +14,7 @@ from activities.trash import empty_trash
 from activities.workplace import recorded
 from activities.worktrees import find_entry
 from branchwork.collecting import Doing, Kind, Leftover, Trace, Verdict, judge_step
-from branchwork.names import attempt_ref
+from branchwork.names import StateFolder, attempt_ref
 
 
 class StepLeftovers:
@@ -29,8 +28,10 @@ class StepLeftovers:
     async def find(self, there: Sequence[Left]) -> list[Leftover]:
         found: list[Leftover] = []
         for left in there:
-            if not is_owned(self._state.attempts(left.run, left.step)):
+            try:
                 found.extend(await self._find(left))
+            except OSError as error:
+                found.append(_unreadable(left, self._state, f"it cannot be read: {error}"))
         return found
 
     async def remove(self, leftover: Leftover) -> str:
@@ -46,7 +47,10 @@ class StepLeftovers:
         return f"kept on {taken.ref}" if taken.ref else "it held no work"
 
     async def _find(self, left: Left) -> list[Leftover]:
-        record = last_record(self._state.attempts(left.run, left.step))
+        attempts = self._state.attempts(left.run, left.step)
+        if is_owned(attempts):
+            return []
+        record = last_record(attempts)
         found = [await self._processes(left, attempt, record) for attempt in left.processes]
         if left.has_worktree:
             found.append(await self._worktree(left, record))
@@ -72,9 +76,9 @@ class StepLeftovers:
         )
 
     async def _worktree(self, left: Left, record: Record | None) -> Leftover | None:
-        path = self._state.worktree(left.run, left.step)
         if record is None:
-            return _unreadable(left, path)
+            return _unreadable(left, self._state, "no record of it can be read")
+        path = self._state.worktree(left.run, left.step)
         attempt = record.request.attempt
         verdict = await self._judge(left.run, left.step, attempt, record.host)
         if verdict is None:
@@ -109,12 +113,13 @@ class StepLeftovers:
         return newest(folder, *folder.glob("*"))
 
 
-def _unreadable(left: Left, path: Path) -> Leftover:
+def _unreadable(left: Left, state: StateFolder, why: str) -> Leftover:
+    path = state.worktree(left.run, left.step)
     return Leftover(
         kind=Kind.WORKTREE,
         what=str(path),
         doing=Doing.LEAVE,
-        reason="no record of it can be read; look whether it is needed, and move it away",
+        reason=f"{why}; look whether it is needed, and move it away",
         run=left.run,
         step=left.step,
         since=newest(path),

@@ -52,9 +52,11 @@ def repositories_of(state: StateFolder) -> list[Path]:
 
 def _repository(run: Path, state: StateFolder) -> Path | None:
     """All steps of a run have the same."""
-    records = (last_record(step) for step in sorted(run.glob("*")))
-    record = next(filter(None, records), None)
-    return recorded(record, state).repository if record else None
+    for step in sorted(run.glob("*")):
+        with suppress(OSError):
+            if record := last_record(step):
+                return recorded(record, state).repository
+    return None
 
 
 def _worktree_folders(state: StateFolder) -> set[StepKey]:
