@@ -47,6 +47,7 @@ class Attempt:
         ended for a passing reason. A turn that ends before its agent raises too, and
         leaves it running in its worktree.
         """
+        self._around.heart.phase("worktree")
         known = await self._around.blocking(self._place.known)
         if known and known.end:
             self._around.agent.forget(self._work)

@@ -7,7 +7,7 @@ the try that took over from it; neither may touch the other's worktree.
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -15,11 +15,16 @@ _LOOK_SECONDS = 0.2
 
 
 @asynccontextmanager
-async def owned(folder: Path) -> AsyncIterator[None]:
-    """Wait for the step whose attempts are in `folder`; a dead process gives it back."""
+async def owned(folder: Path, waiting: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+    """Wait for the step whose attempts are in `folder`; a dead process gives it back.
+
+    `waiting` is called once if somebody else has it.
+    """
     with _opened(folder) as descriptor:
-        while not _taken(descriptor):  # noqa: ASYNC110  # other processes set no event
-            await asyncio.sleep(_LOOK_SECONDS)
+        if not _taken(descriptor):
+            waiting()
+            while not _taken(descriptor):  # noqa: ASYNC110  # other processes set no event
+                await asyncio.sleep(_LOOK_SECONDS)
         yield
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from temporalio import activity
 
@@ -112,7 +113,8 @@ class StepActivities:
             cancel_is_wanted=_cancel_is_wanted,
         )
         with git_faults_named(worktree=place.worktree):
-            async with owned(self._state.attempts(request.run, request.step.id)):
+            attempts = self._state.attempts(request.run, request.step.id)
+            async with owned(attempts, partial(heart.phase, "waiting for the turn before")):
                 return await Attempt(request, place, around).run()
 
 
