@@ -17,6 +17,7 @@ from activities.git_faults import GitError
 from activities.git_locks import no_refs_in_work, old_locks, remove_old_lock
 from activities.owning import is_owned, owned_if_free
 from activities.records import half_written
+from activities.remotes import HALF_CLONE
 from activities.trash import delete
 from activities.worktrees import half_made_entries, remove_half_made_entries
 from branchwork.collecting import Doing, Kind, Leftover
@@ -27,13 +28,12 @@ HALF_WRITTEN_SECONDS = 60
 _SURELY_SECONDS = 3600
 """Also if a process has its writer's number by now."""
 _USERS_LOCK_SECONDS = 600
-_HALF_CLONE = "partial.git"
 
 _PARTIAL = re.compile(r"\..+\.(?P<pid>[0-9]+)")
 
 
 def find_junk(state: StateFolder, repositories: Iterable[Path]) -> list[Leftover]:
-    found = [*_half_written(state), *_trash(state)]
+    found = [*_half_written(state), *_half_cloned(state), *_trash(state)]
     for repository in repositories:
         # What cannot be read is named where its refs are looked for.
         with suppress(GitError, OSError):
@@ -51,11 +51,9 @@ def remove_junk(state: StateFolder, leftover: Leftover) -> str:
         remove_old_lock(git_folder(repository), path)
     elif path.is_relative_to(state.runs):
         _remove_half_written(path)
-    elif path.name == _HALF_CLONE:
+    elif path.name == HALF_CLONE:
         with folder_lock(path.parent, 1):
-            # Somebody may have begun anew.
-            if _age(path) > _SURELY_SECONDS:
-                delete(path)
+            delete(path)
     else:
         delete(path)
     if path.exists():
@@ -82,24 +80,20 @@ def _remove_half_written(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _half_cloned(state: StateFolder) -> Iterator[Leftover]:
+    """Who makes a clone holds its lock, as does a git that outlives its worker."""
+    for path in state.repositories.glob(f"*/{HALF_CLONE}"):
+        with suppress(GitError), folder_lock(path.parent, 0):
+            yield _junk(Kind.TRASH, path, "a clone that was killed while it was made")
+
+
 def _trash(state: StateFolder) -> Iterator[Leftover]:
     reason = "it was removed, and only not yet deleted"
     for path in (*state.trash.glob("*"), *state.worktrees.glob("*/.*.removed")):
         yield _junk(Kind.TRASH, path, reason)
-    for path in state.repositories.glob(f"*/{_HALF_CLONE}"):
-        if _age(path) > _SURELY_SECONDS and _is_unlocked(path.parent):
-            yield _junk(Kind.TRASH, path, "a clone that was killed while it was made")
     for folder in state.worktrees.glob("*"):
         if folder.is_dir() and not any(folder.iterdir()) and _age(folder) > HALF_WRITTEN_SECONDS:
             yield _junk(Kind.TRASH, folder, "it is empty")
-
-
-def _is_unlocked(folder: Path) -> bool:
-    try:
-        with folder_lock(folder, 0):
-            return True
-    except GitError:
-        return False
 
 
 def _locks(repository: Path) -> Iterator[Leftover]:

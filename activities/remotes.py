@@ -23,6 +23,9 @@ from activities.revisions import (
 )
 from branchwork.names import base_ref, run_refs
 
+HALF_CLONE = "partial.git"
+"""Beside the clone that it shall become."""
+
 _ANY_STATUS = range(-64, 256)
 _HEX = re.compile(r"[0-9a-f]{7,64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -60,7 +63,7 @@ class Remote:
                     self._make_clone(lock)
 
     def _make_clone(self, lock: int) -> None:
-        partial = self.clone.with_name("partial.git")
+        partial = self.clone.with_name(HALF_CLONE)
         shutil.rmtree(partial, ignore_errors=True)
         options = ("--bare", "--quiet", f"--object-format={self._object_format(partial.parent)}")
         call_git(partial.parent, "init", *options, "--", str(partial), locks=[lock])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from activities.agents.base import marker_of
+from activities.git import folder_lock
 from activities.janitor import Janitor
 from activities.owning import owned
 from benches import Bench
@@ -163,6 +164,19 @@ async def test_dead_locks_go_when_a_worker_starts(bench: Bench) -> None:
     await janitor_of(bench, {"run-1": UNDER_WAY_HERE}).tidy(thoroughly=True)
 
     assert not lock.exists()
+
+
+async def test_clones_that_a_kill_left_half_made_go_when_a_worker_starts(bench: Bench) -> None:
+    half = bench.state.repositories / "of-a-dead-worker" / "partial.git"
+    made = bench.state.repositories / "of-a-living-one" / "partial.git"
+    half.mkdir(parents=True)
+    made.mkdir(parents=True)
+
+    with folder_lock(made.parent):
+        await janitor_of(bench, {}).tidy(thoroughly=True)
+
+    assert not half.exists()
+    assert made.exists()
 
 
 async def test_late_work_does_not_take_the_ref_of_a_later_turn(bench: Bench) -> None:
