@@ -38,6 +38,8 @@ class Agent:
         if "commits" in self._traits:
             self._commit()
         self._write(PARTS[1])
+        if "fails" in self._traits and os.environ["BRANCHWORK_ATTEMPT"] == "1":
+            sys.exit("as the plan of this test has it")
         time.sleep(seconds / 2)
         made = [Path("out", f"{need}.txt").read_text() for need in needs]
         _put(Path("out", f"{self._step}.txt"), content(self._step, made))
@@ -87,6 +89,7 @@ class Agent:
             "attempt": int(os.environ["BRANCHWORK_ATTEMPT"]),
             "token": self._token,
             "pid": os.getpid(),
+            "parent": os.getppid(),
             "at": time.time(),
             **facts,
         }

@@ -28,7 +28,7 @@ def as_git(world: Path, git: str, command: str, arguments: list[str]) -> int:
     if point is None:
         return call.run()
     host = os.environ["BRANCHWORK_HOST"]
-    return _WHEN[point["when"]](world, point, host, call)
+    return _WHEN[point["when"]](world, {**point, "caller": os.getppid()}, host, call)
 
 
 class _Call:
@@ -69,7 +69,7 @@ def _is_open(number: int) -> bool:
 def _before(world: Path, point: dict[str, Any], host: str, call: _Call) -> int:
     """Whoever would have called git is gone: then there is no git."""
     strike(world, point, host)
-    is_gone = point["signal"] == "SIGKILL" and {"worker", "machine"} & {*point["victims"]}
+    is_gone = point["signal"] == "SIGKILL" and {"worker", "host", "machine"} & {*point["victims"]}
     return 128 if is_gone else call.run()
 
 

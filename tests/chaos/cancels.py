@@ -38,7 +38,7 @@ async def cancelled(world: World, chance: random.Random) -> Cancel:
     left = await checks.left_over(world, run)
     quiet = time.monotonic() - began
     await asking
-    lost = checks.lost_bytes([world.repository], checks.ledger_of(world, run))
+    lost = checks.lost_bytes(world, checks.ledger_of(world, run))
     found = [*left, *_unclear(report), *await asyncio.to_thread(list, lost)]
     return Cancel(run, report.outcome if report else None, quiet, tuple(found))
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,10 @@ from branchwork.outcomes import Outcome, RunReport
 from chaos.made import LEDGER
 from chaos.plans import Scripts, expected_files
 from chaos.world import FILES, World
-from repositories import run_git, state_of, worktrees_of
+from repositories import run_git, state_of
 
 CLEAN_SECONDS = 75
 """The janitor looks every half minute, and what it ends may take ten seconds to die."""
-
-ADOPTS = False
-"""Whether a worker that comes back goes on with agents that its death left alive."""
 
 Line = Mapping[str, Any]
 
@@ -57,13 +54,21 @@ def bad_tree(repository: Path, run: str, scripts: Scripts) -> Iterator[str]:
             yield f"{name} holds {there!r} and not {wanted.get(name)!r}"
 
 
-def repeats(lines: Sequence[Line], scripts: Scripts) -> Iterator[str]:
-    """A step that ended well, or of which another made use, does not begin again."""
+def repeats(
+    lines: Sequence[Line], scripts: Scripts, hit: Container[int], *, hosts: int = 1
+) -> Iterator[str]:
+    """A step that ended well, or of which another made use, does not begin again.
+
+    Except where who told its end was `hit` before anybody could see that it had ended; and
+    of several hosts, one may be lost with an end that only its disk knows.
+    """
     for line in lines:
         if line["what"] != "begin":
             continue
         step, before = line["step"], [other for other in lines if other["at"] < line["at"]]
-        if ADOPTS and any(other["step"] == step and other["what"] == "end" for other in before):
+        ends = [other for other in before if other["step"] == step and other["what"] == "end"]
+        seen = [end for end in ends if end["pid"] not in hit and end["parent"] not in hit]
+        if seen and hosts == 1:
             yield f"{step} began again, as {line['token']}, although it had ended"
         users = [script.step for script in scripts if step in script.needs]
         if any(other["step"] in users and other["what"] == "begin" for other in before):
@@ -77,25 +82,33 @@ def doubles(lines: Iterable[Line]) -> Iterator[str]:
             yield f"{line['step']} began as {line['pid']} beside {line['others']}"
 
 
-def lost_bytes(repositories: Iterable[Path], lines: Iterable[Line]) -> Iterator[str]:
-    """What an agent certainly wrote and no ref leads to."""
-    kept = "".join(text for repository in repositories for text in _reachable(repository))
+def lost_bytes(world: World, lines: Iterable[Line]) -> Iterator[str]:
+    """What an agent certainly wrote and no ref leads to: of the remote, if there is one."""
+    kept = "".join(_reachable(world.results))
+    lost = [str(world.state(host).root) for host in world.lost_hosts]
     for line in lines:
-        if line["what"] == "wrote" and line["written"] not in kept:
+        is_away = any(line["place"].startswith(root) for root in lost)
+        if line["what"] == "wrote" and line["written"] not in kept and not is_away:
             yield f"{line['step']}, attempt {line['attempt']}: {line['written']} is on no ref"
 
 
 def leftovers(world: World, run: str) -> list[str]:
-    """Worktrees, processes, trash, locks, git's entries, and files that are half written."""
-    found = [f"worktree {path}" for path in worktrees_of(world.repository)]
-    git = world.repository / ".git"
-    found += [f"entry {path}" for path in git.glob("worktrees/*")]
-    found += [f"lock {path}" for path in git.glob("**/*.lock")]
-    for host in world.hosts:
+    """Worktrees, processes, trash, locks, git's entries, and files that are half written.
+
+    On hosts that are there.
+    """
+    hosts = [host for host in world.hosts if host not in world.lost_hosts]
+    found = []
+    for folder in world.git_folders:
+        if not any(folder.is_relative_to(world.state(host).root) for host in world.lost_hosts):
+            found += [f"entry {path}" for path in folder.glob("worktrees/*")]
+            found += [f"lock {path}" for path in folder.glob("**/*.lock")]
+    for host in hosts:
         state = world.state(host)
         found += [f"worktree {path}" for path in state.worktrees.glob("*")]
         found += [f"trash {path}" for path in state.trash.glob("*")]
-        found += [f"half written {path}" for path in state.root.glob("**/.*") if path.is_file()]
+        found += [f"half written {path}" for path in state.runs.glob("**/.*") if path.is_file()]
+        found += [f"half made {path}" for path in state.repositories.glob("*/partial.git")]
     mark = f"BRANCHWORK_RUN={run}"
     return found + [f"process {process.pid}" for process in world.processes(mark)]
 

@@ -12,7 +12,8 @@ from chaos.made import PARTS, content
 from chaos.world import AGENT
 
 LOST_AFTER = "3s"
-TRAITS = ("stubborn", "child", "commits")
+TRAITS = ("stubborn", "child", "commits", "fails")
+"""`fails`: once, in its first attempt."""
 
 
 @dataclass(frozen=True)

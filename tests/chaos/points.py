@@ -4,11 +4,11 @@ Each is struck by the git call or the agent that it names, and so at an exact in
 of a run, whatever the load of the machine.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from chaos.strike import arm, arm_later
 
@@ -45,15 +45,24 @@ PHASES = (
     Phase("files stored", "step", "update-index", "/{step} "),
     Phase("tree stored", "step", "write-tree", "/{step} "),
     Phase("work committed", "step", "commit-tree", "\n{step}: "),
-    Phase("work judged", "step", "cat-file", "out/{step}.txt"),
-    Phase("attempt published", "step", "update-ref", "attempts/{step}/"),
+    # Not the look at what all steps create, at the run's start.
+    Phase("work judged", "step", "cat-file", r"(?s)\A(?!.*out/(?!{step}\.)).*out/{step}\."),
+    Phase("failure published", "step", "update-ref", "attempts/{step}/"),
     Phase("step published", "step", "update-ref", "steps/{step}\0"),
     Phase("landing merged", "land", "merge-tree", after="last"),
     Phase("landing committed", "land", "commit-tree", "Steps: "),
     Phase("landing published", "land", "update-ref", "refs/heads/branchwork/"),
+    # Where the repository is a URL.
+    Phase("clone made", "base", "fetch", "partial.git"),
+    Phase("base pushed", "base", "push", "/base"),
+    Phase("work pushed", "step", "push", "steps/{step}"),
+    Phase("landing pushed", "land", "push", "refs/heads/branchwork/"),
 )
 _PHASE = {phase.name: phase for phase in PHASES}
 _AGENT = ("agent started", "agent midway", "agent ending")
+_NAMES = [phase.name for phase in PHASES]
+_ENDED = _NAMES.index("work looked at")
+_ORDER = [*_NAMES[:_ENDED], *_AGENT, *_NAMES[_ENDED:]]
 _STAGE = dict(zip(_AGENT, ("start", "middle", "end"), strict=True))
 
 
@@ -67,13 +76,26 @@ class Point:
     """Whether another worker takes the place of one that is stopped, before it goes on."""
     seconds: float = 0.3
     """How long the agent of its step works."""
+    for_good: bool = False
+    pause: float = PAUSE_SECONDS
 
     @property
     def name(self) -> str:
         beside = ", with a successor" if self.successor else ""
+        beside += ", for good" if self.for_good else ""
         long = ", long agent" if self.seconds > 1 else ""
         victims = " and ".join(self.victims)
         return f"{self.phase}, {self.when}{long}: {self.signal} of {victims}{beside}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Of two points at one step, the later one is still met after the earlier one."""
+        return _ORDER.index(self.phase), get_args(When).index(self.when)
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """What the agent of its step must be like for it to be reached."""
+        return ("fails",) if self.phase == "failure published" else ()
 
     @property
     def place(self) -> Place:
@@ -82,7 +104,7 @@ class Point:
     def arm(self, world: Path, order: int, step: str, *, before: str, last: str) -> None:
         """For `step`, whose last need is `before`, of a plan whose last step is `last`."""
         point = {**asdict(self), "name": f"{order:02} {self.name}", "point": self.name}
-        point |= {"step": step, "pause": PAUSE_SECONDS}
+        point |= {"step": step}
         if self.phase in _AGENT:
             arm(world, f"{step}.{_STAGE[self.phase]}", point)
             return
@@ -109,7 +131,7 @@ def _each(
             yield Point(phase, when, victims, signal, successor, seconds)
 
 
-_WRITING = ("worktree entered", "checkout", "attempt published", "step published")
+_WRITING = ("worktree entered", "checkout", "failure published", "step published")
 _KEEPING = ("files stored", "tree stored", "work committed")
 _PUBLISHING = ("base pinned", "step published", "landing published")
 _BOUNDARIES = ("checkout", "work committed", "step published", "landing published")
@@ -126,7 +148,7 @@ POINTS: tuple[Point, ...] = tuple(
         _each(("work looked at", "work judged"), ("before", "after"), "worker"),
         _each(_KEEPING, ("before", "midst", "orphan", "after"), "worker"),
         _each(("step published",), ("unremoved", "unreported"), "worker"),
-        _each(("landing merged",), ("before", "after"), "worker"),
+        _each(("landing merged",), ("before",), "worker"),
         _each(("landing committed",), ("before", "midst"), "worker"),
         _each(("landing published",), ("before", "midst", "orphan", "after"), "worker"),
         # The worker, while an agent works; it goes on, ends, or is stubborn meanwhile.
@@ -155,14 +177,19 @@ POINTS: tuple[Point, ...] = tuple(
 )
 
 
-def rounds(points: Sequence[Point], rungs: int) -> list[list[tuple[Point, str]]]:
-    """All of `points`, each with its step, dealt out to as few runs of a ladder as hold them."""
-    places = {place: [p for p in points if p.place == place] for place in ("base", "step", "land")}
-    slots = {"base": ["a1"], "step": [f"a{n}" for n in range(2, rungs)], "land": [f"a{rungs}"]}
-    count = max(-(-len(places[place]) // len(slots[place])) for place in places)
-    dealt: list[list[tuple[Point, str]]] = [[] for _ in range(count)]
-    for place, found in places.items():
-        for index, point in enumerate(found):
-            turn, slot = index % count, index // count
-            dealt[turn].append((point, slots[place][slot]))
-    return dealt
+_LOST = {"signal": "SIGKILL", "for_good": True}
+HOST_POINTS: tuple[Point, ...] = (
+    Point("clone made", "before", ("host",), **_LOST),
+    Point("base pushed", "after", ("host",), **_LOST),
+    Point("worktree entered", "after", ("host",), **_LOST),
+    Point("checkout", "began", ("host",), **_LOST),
+    Point("agent midway", "reached", ("host",), **_LOST),
+    Point("work committed", "after", ("host",), **_LOST),
+    Point("step published", "before", ("host",), **_LOST),
+    Point("step published", "after", ("host",), **_LOST),
+    Point("work pushed", "before", ("host",), **_LOST),
+    Point("work pushed", "after", ("host",), **_LOST),
+    Point("landing pushed", "before", ("host",), **_LOST),
+    Point("landing pushed", "after", ("host",), **_LOST),
+)
+"""A host that is gone for good, in each phase; another one finishes."""

@@ -65,12 +65,13 @@ def taken(world: Path, what: str, called: str) -> dict[str, Any] | None:
 
 
 def strike(world: Path, point: dict[str, Any], host: str) -> None:
-    """Signal the victims, oneself last: `worker`, `server`, `machine` (all), `agent`, or a pid.
+    """Signal the victims, oneself last: `worker`, `server`, `agent`, a pid; `machine`
+    is all there are, `host` all of that host.
 
     What is not alive any more counts as not hit.
     """
     number = signal.Signals[point["signal"]]
-    victims = [pid for name in point["victims"] for pid in _pids(world, name, host)]
+    victims = [pid for name in point["victims"] for pid in _pids(world, name, host, point)]
     alive = [pid for pid in victims if is_alive(pid)]
     note(world, {"point": point, "host": host, "pids": alive, "at": time.time()})
     for pid in sorted(alive, key=lambda pid: pid == os.getpid()):
@@ -84,26 +85,29 @@ def note(world: Path, line: dict[str, Any]) -> None:
         log.write(json.dumps(line).encode() + b"\n")
 
 
-def _pids(world: Path, victim: str, host: str) -> Iterator[int]:
+def _pids(world: Path, victim: str, host: str, point: dict[str, Any]) -> Iterator[int]:
     match victim:
         case "agent":
             # It is the agent that calls.
             yield os.getpid()
         case "machine":
             yield from _pids_below(world)
+        case "host":
+            yield from _pids_below(world / "hosts" / host)
         case number if number.isdecimal():
             yield int(number)
         case "worker":
-            yield int((world / "pids" / f"worker.{host}").read_text())
+            # The one that called git: of those of a host, a zombie may be at work.
+            yield point.get("caller") or int((world / "pids" / f"worker.{host}").read_text())
         case _:
             yield int((world / "pids" / victim).read_text())
 
 
-def _pids_below(world: Path) -> Iterator[int]:
-    """All processes that have something of this world in their environment."""
+def _pids_below(folder: Path) -> Iterator[int]:
+    """All processes that have something in this folder in their environment."""
     for name in os.listdir("/proc"):  # noqa: PTH208  # as fast as can be
         with suppress(OSError, ValueError):
-            if os.fsencode(world) in Path("/proc", name, "environ").read_bytes():
+            if os.fsencode(folder) + b"/" in Path("/proc", name, "environ").read_bytes():
                 yield int(name)
 
 

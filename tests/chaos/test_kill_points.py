@@ -1,17 +1,16 @@
 """Every kill point of the table, several in one run: nothing is lost, repeated or left."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chaos.plans import ladder
-from chaos.points import POINTS, Point, rounds
+from chaos.dealing import arm_all, missed, rounds, scripts_for
+from chaos.points import POINTS
 from chaos.trial import tried
 from chaos.world import World
 
 RUNGS = 7
-ROUNDS = rounds(POINTS, RUNGS)
+ROUNDS = rounds(POINTS, 8, RUNGS)
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -26,22 +25,10 @@ async def test_a_run_is_killed_at_these_points_and_ends_as_if_it_had_not_been(
     tmp_path: Path, number: int
 ) -> None:
     dealt = ROUNDS[number]
-    long = {step: point.seconds for point, step in dealt}
-    scripts = tuple(
-        replace(script, seconds=long.get(script.step, script.seconds)) for script in ladder(RUNGS)
-    )
+
     async with World(tmp_path / "world") as world:
-        arm_all(dealt, world.folder)
+        arm_all(world.folder, dealt, RUNGS)
+        trial = await tried(world, scripts_for(dealt, RUNGS))
 
-        trial = await tried(world, scripts)
-
-    struck = {kill["point"].get("point") for kill in world.kills() if kill["pids"]}
-    missed = [point.name for point, _ in dealt if point.name not in struck]
     assert not trial.violations, trial.told(world)
-    assert missed == [], trial.told(world)
-
-
-def arm_all(dealt: list[tuple[Point, str]], world: Path) -> None:
-    for order, (point, step) in enumerate(dealt):
-        before = f"a{int(step[1:]) - 1}"
-        point.arm(world, order, step, before=before, last=f"a{RUNGS}")
+    assert missed(world, dealt) == [], trial.told(world)

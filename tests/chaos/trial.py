@@ -43,7 +43,7 @@ class Trial:
 
 async def started(world: World, scripts: Scripts, **fields: Any) -> str:
     plan = Plan.model_validate(plan_of(scripts, world.folder, **fields))
-    request = RunRequest(plan=plan, repository=str(world.repository))
+    request = RunRequest(plan=plan, repository=world.results_address)
     run = new_run_id("chaos")
     async with asyncio.timeout(RUN_SECONDS):
         while True:
@@ -90,7 +90,8 @@ def _violations(
     else:
         yield from checks.bad_end(report)
         if report.branch:
-            yield from checks.bad_tree(world.repository, run, scripts)
-        yield from checks.lost_bytes([world.repository], lines)
-    yield from checks.repeats(lines, scripts)
+            yield from checks.bad_tree(world.results, run, scripts)
+        yield from checks.lost_bytes(world, lines)
+    hit = {pid for kill in world.kills() for pid in kill["pids"]}
+    yield from checks.repeats(lines, scripts, hit, hosts=len(world.hosts))
     yield from checks.doubles(lines)

@@ -9,11 +9,9 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,11 +23,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from activities.git import without_git_variables
 from branchwork.names import StateFolder
 from branchwork.settings import LOOPBACK
+from chaos.programs import Program
 from chaos.shim import write_shim
 from chaos.strike import KILLS, strike
 from conftest import SCRIPTS
 from embedding import free_port
-from repositories import make_repository
+from repositories import make_repository, run_git
 
 FILES = {f"src/{number:02}.txt": f"{number}\n" * 50 for number in range(40)}
 AGENT = Path(__file__).with_name("agent.py")
@@ -37,67 +36,26 @@ GIT = shutil.which("git") or "git"
 LOOK_SECONDS = 0.05
 
 
-@dataclass
-class Program:
-    """One that is started again when it ends; `name` is that of its pid file and log."""
-
-    name: str
-    command: list[str]
-    environment: Mapping[str, str]
-    folder: Path
-    process: "subprocess.Popen[bytes] | None" = None
-    zombies: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-    """Earlier ones that were stopped and have a successor."""
-    is_gone: bool = False
-    """Whether it is not to be started again."""
-
-    def start(self) -> None:
-        with (self.folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                cwd=self.folder,
-                env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        pids = self.folder / "pids"
-        pids.mkdir(exist_ok=True)
-        partial = pids / f".{self.name}"
-        partial.write_text(str(self.process.pid))
-        partial.rename(pids / self.name)
-
-    def succeed(self) -> None:
-        """Start another one beside it."""
-        if self.process:
-            self.zombies.append(self.process)
-        self.start()
-
-    def has_ended(self) -> bool:
-        return self.process is not None and self.process.poll() is not None
-
-    def end(self, seconds: float = 10) -> None:
-        self.is_gone = True
-        for process in [*self.zombies, *([self.process] if self.process else [])]:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
 class World:
     """Enter it to have it run; all of it ends when it is left."""
 
-    def __init__(self, folder: Path, hosts: tuple[str, ...] = ("a",), away: float = 0.3) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        hosts: tuple[str, ...] = ("a",),
+        *,
+        remote: bool = False,
+        away: float = 0.3,
+    ) -> None:
         self.folder = folder
         self.hosts = hosts
         self._away = away
         """Seconds after which what was killed is back, at most."""
         self.repository = make_repository(folder / "repository", FILES)
+        """The user's."""
+        self.results = _bare(self.repository) if remote else self.repository
+        """Where runs leave what they made: a bare remote, if hosts shall share it."""
+        self.results_address = f"file://{self.results}" if remote else str(self.repository)
         self.address = f"{LOOPBACK}:{free_port()}"
         shim = write_shim(folder, GIT)
         self.server = Program("server", self._serving(), os.environ, folder)
@@ -111,6 +69,23 @@ class World:
 
     def state(self, host: str) -> StateFolder:
         return StateFolder(self.folder / "hosts" / host / "state" / "branchwork")
+
+    @property
+    def git_folders(self) -> list[Path]:
+        """The folders of all repositories in which the product works, that are there."""
+        own = self.results if self.results != self.repository else self.repository / ".git"
+        clones = [self.state(host).repository(self.results_address) for host in self.hosts]
+        return [folder for folder in dict.fromkeys([own, *clones]) if (folder / "HEAD").exists()]
+
+    @property
+    def lost_hosts(self) -> tuple[str, ...]:
+        """Those that were killed for good."""
+        return tuple(host for host in self.hosts if self.workers[host].is_gone)
+
+    def revive(self, host: str) -> None:
+        """A host that was killed for good, as it was."""
+        self.workers[host].is_gone = False
+        self.workers[host].start()
 
     async def __aenter__(self) -> Self:
         for program in self.programs:
@@ -169,11 +144,11 @@ class World:
 
     async def _supervise(self) -> None:
         while True:
+            self._hear_of_kills()
             for program in self.programs:
                 if program.has_ended() and not program.is_gone:
                     program.process = None
                     self._tasks.append(asyncio.create_task(self._restart(program)))
-            self._let_stopped_go_on()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _restart(self, program: Program) -> None:
@@ -181,11 +156,14 @@ class World:
         if not program.is_gone:
             program.start()
 
-    def _let_stopped_go_on(self) -> None:
+    def _hear_of_kills(self) -> None:
+        """Who is stopped shall go on later; who is killed for good stays away."""
         kills = self.kills()
         for kill in kills[self._seen_kills :]:
             if kill["point"]["signal"] == "SIGSTOP":
                 self._tasks.append(asyncio.create_task(self._wake(kill)))
+            if kill["point"].get("for_good"):
+                self.workers[kill["host"]].is_gone = True
         self._seen_kills = len(kills)
 
     async def _wake(self, kill: Mapping[str, Any]) -> None:
@@ -224,6 +202,12 @@ class World:
         }
         command = [sys.executable, "-P", "-m", "worker"]
         return Program(f"worker.{host}", command, environment, self.folder)
+
+
+def _bare(repository: Path) -> Path:
+    remote = repository.with_name("remote.git")
+    run_git(repository, "clone", "--quiet", "--bare", str(repository), str(remote))
+    return remote
 
 
 def _with_environment(holds: Callable[[str], bool]) -> Iterator[psutil.Process]:

@@ -1,0 +1,39 @@
+"""Hosts that share nothing but a bare remote: one goes away for good, another finishes."""
+
+from pathlib import Path
+
+import pytest
+
+from chaos.checks import ledger_of, left_over, lost_bytes
+from chaos.dealing import arm_all, missed, rounds, scripts_for
+from chaos.points import HOST_POINTS
+from chaos.trial import tried
+from chaos.world import World
+
+RUNGS = 6
+ROUNDS = rounds(HOST_POINTS, 3, RUNGS)
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+
+
+@pytest.mark.parametrize("number", range(len(ROUNDS)))
+async def test_another_host_finishes_what_those_that_are_gone_for_good_had_begun(
+    tmp_path: Path, number: int
+) -> None:
+    dealt = ROUNDS[number]
+    hosts = tuple("abcdef"[: len(dealt) + 1])
+
+    async with World(tmp_path / "world", hosts, remote=True) as world:
+        arm_all(world.folder, dealt, RUNGS)
+        trial = await tried(world, scripts_for(dealt, RUNGS))
+        gone = world.lost_hosts
+        for host in gone:
+            world.revive(host)
+        left = await left_over(world, trial.run)
+        lost = [*lost_bytes(world, ledger_of(world, trial.run))]
+
+    assert not trial.violations, trial.told(world)
+    assert missed(world, dealt) == [], trial.told(world)
+    assert len(gone) == len(dealt), trial.told(world)
+    assert left == [], f"after hosts came back: {trial.told(world)}"
+    assert lost == [], f"after hosts came back: {trial.told(world)}"
