@@ -24,7 +24,7 @@ def rounds(points: Sequence[Point], count: int, rungs: int) -> list[Dealt]:
     return dealt
 
 
-def _order(point: Point) -> tuple[int, int]:
+def _order(point: Point) -> tuple[int, bool, int]:
     return point.order
 
 

@@ -88,9 +88,15 @@ class Point:
         return f"{self.phase}, {self.when}{long}: {self.signal} of {victims}{beside}"
 
     @property
-    def order(self) -> tuple[int, int]:
+    def order(self) -> tuple[int, bool, int]:
         """Of two points at one step, the later one is still met after the earlier one."""
-        return _ORDER.index(self.phase), get_args(When).index(self.when)
+        return _ORDER.index(self.phase), self._lets_go_on, get_args(When).index(self.when)
+
+    @property
+    def _lets_go_on(self) -> bool:
+        """Whether what it interrupts is done all the same, and so not done again."""
+        is_done = self.when in ("unremoved", "unreported")
+        return is_done or self.victims == ("server",) or self.signal != "SIGKILL"
 
     @property
     def traits(self) -> tuple[str, ...]:
