@@ -1,6 +1,11 @@
-"""`temporal workflow terminate` asks nobody to clean up; it is done all the same."""
+"""`temporal workflow terminate` asks nobody to clean up; it is done all the same.
+
+And by nobody who is not sure that the run has ended.
+"""
 
 import asyncio
+import os
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,6 +16,7 @@ from branchwork.client import Branchwork
 from branchwork.contract import RunRequest
 from branchwork.names import new_run_id
 from branchwork.plan import Plan
+from commands import BRANCHWORK
 from repositories import files_of, make_repository, refs_of, worktrees_of
 from worker_processes import WorkerProcess, worker_process
 from workers import processes_of
@@ -114,3 +120,39 @@ async def test_the_next_worker_takes_away_what_a_terminated_run_left(
     assert "late" in log
     assert HIDDEN not in log
     assert not (folder / "stdout").exists()
+
+
+def gc(client: Client, worker: WorkerProcess, repository: Path) -> str:
+    """What `branchwork gc --yes` of somebody with that server and the worker's state says."""
+    done = subprocess.run(
+        [str(BRANCHWORK), "gc", "--yes"],
+        cwd=repository,
+        env={
+            **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME")},
+            "TEMPORAL_ADDRESS": client.service_client.config.target_host,
+            "XDG_STATE_HOME": str(worker.state.root.parent),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+async def test_gc_waits_for_the_end_of_a_run_and_asks_the_right_server(
+    client: Client, skipping_client: Client, worker: WorkerProcess, repository: Path
+) -> None:
+    run = await start(client, repository, worker)
+    worker.kill()
+
+    of_another = await asyncio.to_thread(gc, skipping_client, worker, repository)
+    under_way = await asyncio.to_thread(gc, client, worker, repository)
+    survivors = processes_of(run)
+    await client.get_workflow_handle(run).terminate()
+    over = await asyncio.to_thread(gc, client, worker, repository)
+
+    assert of_another.count("may be under way on another server") == 4
+    assert under_way == ""
+    assert len(survivors) >= 4
+    assert over.count("its run has ended") == 4
+    await nothing_left(worker, repository, run)
