@@ -1,5 +1,6 @@
 """What a new run takes over of an old one, and what it says of the rest: pure."""
 
+import random
 from datetime import UTC, datetime
 from typing import Any
 
@@ -285,3 +286,31 @@ def test_results_count_to_the_size_of_a_request() -> None:
     again = retried(past(plan_of({"a": "", "b": ""}), a=large, b="failed"))
 
     assert "results to be taken over take 1,600," in str(too_large(again.request))
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_exactly_that_is_taken_over_which_succeeded_and_stands_on_nothing_else(seed: int) -> None:
+    chance = random.Random(seed)
+    names = [f"s{number}" for number in range(chance.randint(1, 12))]
+    needs = {
+        name: chance.sample(names[:index], chance.randint(0, min(index, 3)))
+        for index, name in enumerate(names)
+    }
+    changed, named, failed = ({name for name in names if chance.random() < 0.15} for _ in "cnf")
+    old = plan_of({name: {"needs": needs[name]} for name in names})
+    new = plan_of(
+        {
+            name: {"needs": needs[name], "run": "new" if name in changed else "true"}
+            for name in names
+        }
+    )
+
+    again = reusing(past(old, **dict.fromkeys(failed, "failed")), request(new), named)
+
+    stands: dict[str, bool] = {}
+    for name in names:
+        own = name not in changed | named | failed
+        stands[name] = own and all(stands[need] for need in needs[name])
+    assert taken(again) == [name for name in names if stands[name]]
+    assert [rerun.step for rerun in again.reruns] == [name for name in names if not stands[name]]
+    assert refusal("new", again.request) is None
