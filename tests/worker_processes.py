@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from temporalio.client import Client
 
+from activities.agents.base import MARKER
 from activities.git import without_git_variables
+from activities.sweeping import marked_below
 from branchwork.names import StateFolder
 
 
@@ -73,3 +76,12 @@ def worker_process(
         yield worker
     finally:
         worker.kill()
+        end_agents(worker)
+
+
+def end_agents(worker: WorkerProcess) -> None:
+    """A test that failed must not leave any behind."""
+    for processes in marked_below(MARKER, worker.state.runs).values():
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
