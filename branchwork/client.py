@@ -225,9 +225,11 @@ class Branchwork:
                 result: RunReport = await handle.result()
                 return result
         memo = await description.memo()
-        if REPORT_MEMO in memo:
-            return RunReport.model_validate(memo[REPORT_MEMO])
-        return await rebuilt_report(self._client, run, description)
+        told = RunReport.model_validate(memo[REPORT_MEMO]) if REPORT_MEMO in memo else None
+        # The report of many steps does not fit in a memo.
+        return (
+            told if told and told.steps else await rebuilt_report(self._client, description, told)
+        )
 
     async def _ask(self, run: str) -> RunReport:
         handle = self._client.get_workflow_handle(run)

@@ -65,10 +65,14 @@ async def request_of(client: Client, run: str) -> RunRequest:
 
 
 async def rebuilt_report(
-    client: Client, run: str, description: WorkflowExecutionDescription
+    client: Client, description: WorkflowExecutionDescription, known: RunReport | None = None
 ) -> RunReport:
-    """Of a run that Temporal ended, from its history."""
-    broken = broken_report(run, description)
+    """Of a run that ended without telling of its steps, from its history.
+
+    `known` is what it told; None where Temporal ended it.
+    """
+    run = description.id
+    broken = known or broken_report(run, description)
     try:
         request = await request_of(client, run)
     except RefusedError:
@@ -86,7 +90,7 @@ async def rebuilt_report(
 
 
 async def told_by(client: Client, run: str) -> Told:
-    """Reads the whole history: some seconds for thousands of steps."""
+    """Reads the whole history: 0.1 ms an attempt."""
     told = Told()
     leg = await _read(client, run, None, told)
     while leg:

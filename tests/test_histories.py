@@ -117,6 +117,23 @@ async def test_a_report_that_tells_of_no_step_is_completed(client: Client) -> No
     assert outcomes(past.report) == {"a": "succeeded", "b": "failed"}
 
 
+async def test_a_cancelled_run_of_many_steps_tells_of_each_of_them(client: Client) -> None:
+    names = [f"s{number:03}" for number in range(900)]
+    script = Script({"slow": ["hang"]})
+    plan = plan_of({"quick": "", "slow": "quick", **dict.fromkeys(names, "slow")})
+
+    async with started(client, plan, script) as (runs, run):
+        await until(lambda: "slow" in script.started)
+        await runs.cancel(run)
+        report = await runs.wait(run)
+        again = retried(await runs.past(run))
+
+    assert (report.outcome, len(report.steps)) == ("cancelled", 902)
+    assert [step.outcome for step in report.steps[:3]] == ["succeeded", "cancelled", "skipped"]
+    assert str(report.reason).startswith("Cancelled")
+    assert [reused.step for reused in again.request.reuse] == ["quick"]
+
+
 async def test_every_attempt_of_a_step_is_told_with_its_own_end(client: Client) -> None:
     retry = {"attempts": 2, "initial": "1s"}
     script = Script({"a.run.1": ["fail", "succeed"]})
