@@ -19,6 +19,7 @@ from activities.pulse import Beating, beating
 from activities.trash import empty_trash
 from activities.workplace import Workplace
 from branchwork.contract import RUN_STEP, AttemptEnd, AttemptRequest
+from branchwork.limits import bounded_end
 from branchwork.names import StateFolder, host_queue
 
 
@@ -55,7 +56,7 @@ class StepActivities:
         async with beating(self._host, activity.heartbeat) as heart, self._slot(heart):
             self._metrics.started()
             try:
-                end = await self._run(request, heart)
+                end = bounded_end(await self._run(request, heart))
             except BaseException:
                 self._metrics.raised()
                 self.on_raised()

@@ -2,18 +2,13 @@
 
 from collections.abc import Container, Iterable
 
-from branchwork.models import Message
+from branchwork.limits import size_of
 from branchwork.outcomes import RunReport, StepReport
 
 _LONGEST_REASONS = (200, 0)
 """What is left of a reason: first this much of the largest, then, if that is not enough, that."""
 
 _LEFT_OUT = "[more was left out: the run's report would be too large]"
-
-
-def size_of(model: Message) -> int:
-    """Bytes that Temporal carries for it."""
-    return len(model.model_dump_json().encode())
 
 
 def bounded(report: RunReport, most_bytes: int) -> RunReport:

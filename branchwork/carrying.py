@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from branchwork.bounds import lightened, size_of
+from branchwork.bounds import lightened
+from branchwork.limits import size_of
 from branchwork.models import Message
 from branchwork.outcomes import StepReport
 
@@ -31,7 +32,9 @@ def bounded_carried(carried: Carried, needed: frozenset[str], most_bytes: int) -
 
     `needed` are steps whose outputs others wait for.
     """
-    most_of_steps = most_bytes - size_of(carried.model_copy(update={"steps": ()}))
+    # A comma for each step.
+    rest = size_of(carried.model_copy(update={"steps": ()})) + len(carried.steps)
+    most_of_steps = most_bytes - rest
     steps = lightened(carried.steps, most_of_steps, spared=needed)
     steps = lightened(steps, most_of_steps)
     left_out = {step.step for step in carried.steps if step.output} - {

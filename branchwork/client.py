@@ -39,10 +39,11 @@ from branchwork.contract import (
 )
 from branchwork.errors import NoSuchRunError, RefusedError, UnderWayError, WorkerSilentError
 from branchwork.histories import past_of, rebuilt_report
+from branchwork.limits import MOST_DETAILS_BYTES, shortened, too_large
 from branchwork.models import Message
 from branchwork.names import RUN_QUEUE, bad_run_id, new_run_id
 from branchwork.outcomes import RunReport, StepReport
-from branchwork.requests import digest, memo_of, too_large
+from branchwork.requests import digest, memo_of
 from branchwork.reuse import Past
 from branchwork.sights import (
     RunLine,
@@ -72,9 +73,7 @@ class Branchwork:
         that Temporal would not carry.
         """
         run = run or new_run_id(request.plan.plan)
-        if wrong := bad_run_id(run):
-            raise RefusedError(wrong)
-        if wrong := too_large(request):
+        if wrong := bad_run_id(run) or too_large(request):
             raise RefusedError(wrong)
         try:
             await self._start(request, run)
@@ -102,7 +101,7 @@ class Branchwork:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             static_summary=f"{plan.plan} · {len(plan.steps)} steps",
-            static_details=plan.description[:4000],
+            static_details=shortened(plan.description, MOST_DETAILS_BYTES),
             memo=memo_of(request),
         )
 

@@ -1,6 +1,6 @@
 """What a run asks of its activities, made from its plan and where it stands."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -16,11 +16,9 @@ from branchwork.contract import (
     RunRequest,
 )
 from branchwork.labels import Labels
+from branchwork.limits import too_large, too_many_paths
 from branchwork.names import bad_run_id
 from branchwork.plan import Plan, Step
-
-MOST_REQUEST_BYTES = 1_500_000
-"""Temporal refuses payloads over 2 MB."""
 
 
 def refusal(run: str, request: RunRequest) -> str | None:
@@ -29,7 +27,9 @@ def refusal(run: str, request: RunRequest) -> str | None:
         return f"the run's id {wrong}"
     if undefined := request.plan.undefined_agents():
         return undefined[0].text
-    return next(_wrong_reuse(request), None)
+    # A request that another client started has not been looked at yet.
+    wrong = too_large(request) or too_many_paths(base_request(run, request))
+    return wrong or next(_wrong_reuse(request), None)
 
 
 def _wrong_reuse(request: RunRequest) -> Iterator[str]:
@@ -73,39 +73,6 @@ def attempt_request(  # noqa: PLR0913  # the last three by name
         base=base,
         needs=needs,
         params=merged_params(request),
-    )
-
-
-def too_much(needs: tuple[Need, ...], lost: Container[str], most_bytes: int) -> str | None:
-    """What is wrong with outputs that together are, or were, too large to be handed on."""
-    for need in needs:
-        if need.step in lost:
-            return (
-                f"the output of {need.step!r} was left out when the run's long history was"
-                " continued in a new one; let it leave a file in its worktree instead"
-            )
-    size = sum(len(need.model_dump_json().encode()) for need in needs if need.output)
-    if size <= most_bytes:
-        return None
-    return (
-        f"the outputs of {len(needs)} steps take {size:,} bytes, and {most_bytes:,} can be handed"
-        " on; let them leave files in their worktrees instead"
-    )
-
-
-def too_large(request: RunRequest) -> str | None:
-    """What is wrong with a request that Temporal would not carry."""
-    size = len(request.model_dump_json().encode())
-    if size <= MOST_REQUEST_BYTES:
-        return None
-    advice = "shorten prompts or split it"
-    if not request.reuse:
-        return (
-            f"the plan takes {size:,} bytes, and Temporal carries {MOST_REQUEST_BYTES:,}; {advice}"
-        )
-    return (
-        f"the plan and the results to be taken over take {size:,} bytes, and Temporal carries"
-        f" {MOST_REQUEST_BYTES:,}; {advice}, or name steps with large outputs to run again"
     )
 
 

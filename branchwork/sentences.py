@@ -152,6 +152,11 @@ def _too_long(detail: ErrorDetails, _: type[BaseModel]) -> str:
     return f"{_label(detail)} has {length:,} entries; {limit:,} are the most"
 
 
+def _too_many_letters(detail: ErrorDetails, _: type[BaseModel]) -> str:
+    limit, length = detail["ctx"]["max_length"], len(detail["input"])
+    return f"{_label(detail)} has {length:,} characters; {limit:,} are the most"
+
+
 def _limit(words: str, name: str) -> Callable[[ErrorDetails, type[BaseModel]], str]:
     def say(detail: ErrorDetails, _: type[BaseModel]) -> str:
         bound = f"{detail['ctx'][name]:g}"
@@ -167,6 +172,7 @@ _SENTENCES: Mapping[str, Callable[[ErrorDetails, type[BaseModel]], str]] = {
     "enum": _choice,
     "literal_error": _choice,
     "too_long": _too_long,
+    "string_too_long": _too_many_letters,
     "string_too_short": lambda detail, _: f"{_label(detail)} is empty",
     "greater_than_equal": _limit("at least", "ge"),
     "less_than_equal": _limit("at most", "le"),

@@ -65,7 +65,7 @@ class Step(Written):
 
     id: Id
     """Unique within the plan; also part of refs and paths."""
-    agent: str | None = Field(default=None, min_length=1)
+    agent: str | None = Field(default=None, min_length=1, max_length=100)
     """Name of the agent that does it. Either this or `run`."""
     action: str | None = None
     """What the agent is asked to do, in a word; it reads it in `BRANCHWORK_ACTION`."""
@@ -113,7 +113,7 @@ class Step(Written):
 class Defaults(Written):
     """What holds for every step that says nothing of it."""
 
-    agent: str | None = Field(default=None, min_length=1)
+    agent: str | None = Field(default=None, min_length=1, max_length=100)
     """For steps without a `run` of their own."""
     timeout: Duration | None = None
     stall: Duration | None = None

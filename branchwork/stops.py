@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from branchwork.durations import format_duration
+from branchwork.limits import shortened
 from branchwork.outcomes import Outcome
 
 
@@ -18,15 +19,15 @@ class Stop(NamedTuple):
         """What this end of a run is for the steps that run."""
         if self.outcome is Outcome.CANCELLED:
             return self
-        return Stop(Outcome.CANCELLED, f"Cancelled: the run ended: {self.reason}")
+        return Stop(Outcome.CANCELLED, shortened(f"Cancelled: the run ended: {self.reason}"))
 
 
 def cancelled(why: str = "by request") -> Stop:
-    return Stop(Outcome.CANCELLED, f"Cancelled: {why}")
+    return Stop(Outcome.CANCELLED, shortened(f"Cancelled: {why}"))
 
 
 def refused(why: str) -> Stop:
-    return Stop(Outcome.FAILED, f"PlanRefused: {why}")
+    return Stop(Outcome.FAILED, shortened(f"PlanRefused: {why}"))
 
 
 def overdue(deadline: timedelta) -> Stop:

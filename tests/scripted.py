@@ -22,6 +22,7 @@ from branchwork.contract import (
     LandRequest,
     RunRequest,
 )
+from branchwork.limits import bounded_end
 from branchwork.names import RUN_QUEUE, STEP_QUEUE, new_run_id
 from branchwork.outcomes import Outcome, RunReport
 from branchwork.plan import Plan
@@ -39,6 +40,8 @@ class Script:
     base_fails: str | None = None
     base_never_comes: bool = False
     landing_fails: str | None = None
+    text: str = ""
+    """Of the failures of base and landing."""
     started: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     based: list[BaseRequest] = field(default_factory=list)
@@ -57,14 +60,15 @@ class Script:
         if self.base_never_comes:
             raise ApplicationError("busy", type="Locked")
         if self.base_fails:
-            raise ApplicationError("no such base", type=self.base_fails, non_retryable=True)
+            text = self.text or "no such base"
+            raise ApplicationError(text, type=self.base_fails, non_retryable=True)
         return Base(commit=BASE)
 
     @activity.defn(name="land_run")
     async def land_run(self, request: LandRequest) -> Landing:
         self.landed.append(request)
         if self.landing_fails:
-            raise ApplicationError("a.py", type=self.landing_fails, non_retryable=True)
+            raise ApplicationError(self.text or "a.py", type=self.landing_fails, non_retryable=True)
         return Landing(commit="f" * 40, branch=f"branchwork/{request.run}")
 
     @activity.defn(name="run_step")
@@ -106,6 +110,10 @@ class Script:
                 return _end(request, Outcome.TIMED_OUT, "TimedOut: no end after 1s")
             case "break":
                 raise ApplicationError("a.py is in conflict", type="Conflict", non_retryable=True)
+            case "break_at_length":
+                raise ApplicationError("x" * 3_000_000, type="Lengthy", non_retryable=True)
+            case "fail_at_length":
+                return bounded_end(_end(request, Outcome.FAILED, "Lengthy: " + "x" * 3_000_000))
             case "hang" | "hang_then_fail" | "hang_then_stop":
                 await asyncio.Event().wait()
             case "slow":

@@ -8,9 +8,10 @@ import pytest
 
 from branchwork.contract import RunRequest
 from branchwork.errors import RefusedError
+from branchwork.limits import too_large
 from branchwork.outcomes import Outcome, RunReport, StepReport
 from branchwork.plan import Plan
-from branchwork.requests import refusal, too_large
+from branchwork.requests import refusal
 from branchwork.reuse import Again, Past, retried, reusing
 from scripted import plan_of
 

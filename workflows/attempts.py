@@ -12,12 +12,13 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from branchwork.backoff import back_off
     from branchwork.contract import AttemptEnd, AttemptRequest, RunRequest
+    from branchwork.limits import unsendable
     from branchwork.outcomes import Outcome, Status
     from branchwork.plan import Step
     from branchwork.progress import Progress
-    from branchwork.requests import attempt_request, too_much
+    from branchwork.requests import attempt_request
     from workflows import calls
-    from workflows.policies import MOST_OUTPUTS_BYTES
+    from workflows.outbox import Outbox
     from workflows.slots import Slots
     from workflows.totals import Totals
     from workflows.turns import HostLostError, Turns
@@ -42,6 +43,7 @@ class Attempts:
         self._slots = slots
         self._totals = totals
         self._is_cancelled = is_cancelled
+        self._outbox = Outbox()
         self.due: dict[str, datetime] = {}
         """By step between two attempts: when the next may start."""
         self.lost: tuple[str, ...] = ()
@@ -74,8 +76,8 @@ class Attempts:
             self._progress.begin(step.id, attempt, now)
             self._totals.start(step)
             request = self._attempt_request(step, base, attempt)
-            if wrong := too_much(request.needs, self.lost, MOST_OUTPUTS_BYTES):
-                return _failed(f"OutputsTooLarge: {wrong}")
+            if wrong := unsendable(request, self.lost):
+                return _failed(wrong)
             try:
                 return await self._turns(request).end()
             except HostLostError as error:
@@ -89,7 +91,8 @@ class Attempts:
 
     def _turns(self, request: AttemptRequest) -> Turns:
         tell = partial(self._tell, request.step.id)
-        return Turns(request, self._request.plan.lost_after, tell, self._is_cancelled)
+        lost_after = self._request.plan.lost_after
+        return Turns(request, lost_after, tell, self._is_cancelled, self._outbox)
 
     def _tell(self, step: str, what: str) -> None:
         """Why nothing moves, for whoever looks at the run."""

@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
         Landing,
         LandRequest,
     )
+    from branchwork.limits import MOST_SUMMARY_BYTES, shortened
     from branchwork.names import step_queue
     from workflows.policies import ATTEMPT, CLOSING_TIME, MACHINERY, REPOSITORY_TIME
 
@@ -42,7 +43,7 @@ async def resolve_base(request: BaseRequest, lost_after: timedelta) -> Base:
         request,
         result_type=Base,
         activity_id=BASE_ACTIVITY,
-        summary=f"run · base · resolve {request.revision}",
+        summary=_summary(f"run · base · resolve {request.revision}"),
         schedule_to_close_timeout=REPOSITORY_TIME,
         **_within(REPOSITORY_TIME, MACHINERY, lost_after),
     )
@@ -64,7 +65,7 @@ async def run_step(
         task_queue=host_queue or step_queue(request.labels),
         schedule_to_start_timeout=lost_after if host_queue else None,
         activity_id=f"{step.id}.run.{request.attempt}{turn}",
-        summary=f"{step.id} · run · {step.agent_name} · attempt {request.attempt}",
+        summary=_summary(f"{step.id} · run · attempt {request.attempt} · {step.agent_name}"),
         **_within(step.timeout + CLOSING_TIME, ATTEMPT, lost_after),
     )
     return end
@@ -77,7 +78,7 @@ async def is_served(request: HostRequest, asking: AttemptRequest) -> bool:
         request,
         result_type=bool,
         activity_id=f"{asking.step.id}.host.{asking.attempt}.{asking.turn}",
-        summary=f"run · host · is there a worker on {request.host}",
+        summary=_summary(f"run · host · is there a worker on {request.host}"),
         **_within(REPOSITORY_TIME, MACHINERY, timedelta(seconds=30)),
     )
     return served
@@ -100,7 +101,12 @@ def reason_of(error: ActivityError) -> str:
     """`Name: sentence`, from what the activity raised."""
     cause = error.cause
     named = isinstance(cause, ApplicationError) and cause.type
-    return f"{named or type(cause).__name__}: {getattr(cause, 'message', None) or cause or error}"
+    text = f"{named or type(cause).__name__}: {getattr(cause, 'message', None) or cause or error}"
+    return shortened(text)
+
+
+def _summary(text: str) -> str:
+    return shortened(text, MOST_SUMMARY_BYTES)
 
 
 def _within(limit: timedelta, policy: RetryPolicy, lost_after: timedelta) -> _Common:

@@ -28,11 +28,11 @@ ATTEMPT = replace(
 )
 """Who goes on with an attempt that one host alone has begun is for the workflow to choose."""
 
-MOST_OUTPUTS_BYTES = 1_000_000
-"""Of all outputs that one step is handed."""
-
 MOST_REPORT_BYTES = 1_500_000
 """Temporal refuses payloads over 2 MB, for ever."""
+
+MOST_MESSAGE_BYTES = 2_000_000
+"""Of what is sent at once; with another request of the most bytes it is still below 4 MB."""
 
 MOST_CARRIED_BYTES = 1_900_000
 """Of what one history hands to the next: a payload, and with the request within one message."""

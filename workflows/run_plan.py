@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
         RunRequest,
         StepCancel,
     )
+    from branchwork.limits import shortened
     from branchwork.outcomes import Outcome, RunReport, Status, StepReport
     from branchwork.plan import OnFailure
     from branchwork.progress import verb
@@ -94,7 +95,7 @@ class RunPlan:
     @cancel_step.validator
     def _can_cancel_step(self, request: StepCancel) -> None:
         if request.step not in self._plan.by_id:
-            raise ValueError(f"run {self._run_id} has no step {request.step!r}")
+            raise ValueError(f"run {self._run_id} has no step {shortened(request.step, 200)!r}")
         if outcome := self._progress[request.step].outcome:
             raise ValueError(f"step {request.step!r} has ended: it {verb(outcome)}")
 

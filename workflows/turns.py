@@ -17,8 +17,10 @@ with workflow.unsafe.imports_passed_through():
         HostRequest,
         Pulse,
     )
+    from branchwork.limits import size_of
     from branchwork.names import host_queue
     from workflows import calls
+    from workflows.outbox import Outbox
 
 MOST_LOSSES = 3
 """Hosts that one attempt may lose; the next loss is its end."""
@@ -42,8 +44,11 @@ class Turns:
         lost_after: timedelta,
         tell: Callable[[str], None],
         is_cancelled: Callable[[str], bool],
+        outbox: Outbox,
     ) -> None:
         self._request = request
+        self._size = size_of(request)
+        self._outbox = outbox
         self._lost_after = lost_after
         self._tell = tell
         self._is_cancelled = is_cancelled
@@ -55,6 +60,7 @@ class Turns:
         """Raises HostLostError, and ActivityError for whatever another turn cannot mend."""
         for turn in count(1):
             request = self._request.model_copy(update={"turn": turn})
+            await self._outbox.room_for(self._size)
             try:
                 return await calls.run_step(request, self._lost_after, self._queue())
             except ActivityError as error:
