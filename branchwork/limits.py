@@ -114,7 +114,8 @@ def unsendable(request: AttemptRequest, lost: Container[str]) -> str | None:
 
 def bounded_end(end: AttemptEnd) -> AttemptEnd:
     """`end` as far as it is carried; the commits hold all of it."""
-    changed, size = [], 0
+    changed: list[str] = []
+    size = 0
     for path in end.changed:
         size += _written(path) + 1
         if size > MOST_CHANGED_BYTES:
