@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 from chaos.plans import Scripts
-from chaos.points import PAUSE_SECONDS, POINTS, Point
+from chaos.points import HOST_POINTS, PAUSE_SECONDS, POINTS, ZOMBIE_SECONDS, Point
 from chaos.world import World
 
 PAUSES = (0.2, 6.0)
@@ -17,7 +17,9 @@ def arm_some(world: World, scripts: Scripts, chance: random.Random, count: int) 
     """Points of any phase, each at a step of its own where it is a step's."""
     last = scripts[-1].step
     merging = [script for script in scripts if len(script.needs) > 1]
-    chosen = chance.sample(POINTS, count)
+    # One host at most is lost for good by these; there may be two.
+    several = len(world.hosts) > 1
+    chosen = [*chance.sample(POINTS, count), *(chance.sample(HOST_POINTS, 1) if several else ())]
     for order, point in enumerate(chosen):
         script = chance.choice(merging if "merge" in point.phase and merging else scripts)
         before = script.needs[-1] if script.needs else last
@@ -42,7 +44,10 @@ def _stopping_worker(world: World, chance: random.Random) -> None:
 
 def _zombie(world: World, chance: random.Random) -> None:
     host, successor = chance.choice(world.hosts), chance.random() < 0.5
-    world.kill("worker", signal.SIGSTOP, host, pause=PAUSE_SECONDS, successor=successor)
+    pause = (
+        chance.choice((PAUSE_SECONDS, ZOMBIE_SECONDS)) if len(world.hosts) > 1 else PAUSE_SECONDS
+    )
+    world.kill("worker", signal.SIGSTOP, host, pause=pause, successor=successor)
 
 
 def _server(world: World, _: random.Random) -> None:
@@ -64,6 +69,16 @@ def _agent(world: World, chance: random.Random) -> None:
         world.kill(str(chance.choice(agents)), signal.SIGKILL)
 
 
+def _lost_host(world: World, chance: random.Random) -> None:
+    """For good, as long as another one is left to finish; else its worker alone."""
+    host = chance.choice(world.hosts)
+    others = [other for other in world.hosts if other not in (*world.lost_hosts, host)]
+    if others and host not in world.lost_hosts:
+        world.kill("host", signal.SIGKILL, host, for_good=True)
+    else:
+        _worker(world, chance)
+
+
 _KINDS: tuple[Callable[[World, random.Random], None], ...] = (
     _worker,
     _worker,
@@ -73,4 +88,5 @@ _KINDS: tuple[Callable[[World, random.Random], None], ...] = (
     _both,
     _machine,
     _agent,
+    _lost_host,
 )

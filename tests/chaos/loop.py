@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -20,7 +20,7 @@ from branchwork.cli.leaving import leave
 from chaos.cancels import Cancel, cancel_series
 from chaos.disturbing import arm_some, kill_at_random
 from chaos.plans import scattered
-from chaos.trial import Trial, tried
+from chaos.trial import Trial, come_back, tried
 from chaos.world import World
 
 CANCELS = 50
@@ -49,24 +49,30 @@ class Killed:
 async def killed(folder: Path, seed: int) -> Killed:
     chance = random.Random(seed)
     scripts = scattered(chance)
-    async with World(folder) as world:
+    hosts = chance.choice((("a",), ("a",), ("a", "b")))
+    async with World(folder, hosts, remote=len(hosts) > 1) as world:
         calm = await tried(world, scripts)
         arm_some(world, scripts, chance, chance.randint(2, 5))
         killing = asyncio.create_task(kill_at_random(world, chance, chance.randint(1, 4)))
         trial = await tried(world, scripts)
         killing.cancel()
+        wrong = await come_back(world, trial)
+    trial = replace(trial, violations=(*trial.violations, *wrong))
     kills = tuple(kill["point"]["point"].rpartition(": ")[2] for kill in world.kills())
     done = Killed(seed, calm, trial, kills)
-    if done.violations:
-        print(f"seed {seed}: violated\n{calm.told(world)}\n{trial.told(world)}", flush=True)
-    else:
-        print(
-            f"seed {seed}: {len(scripts)} steps, {len(kills)} kills, {trial.seconds:.0f} s"
-            f" ({calm.seconds:.0f} s undisturbed)",
-            flush=True,
-        )
+    _tell(done, f"{len(scripts)} steps on {len(hosts)} host(s)", world)
+    if not done.violations:
         shutil.rmtree(folder)
     return done
+
+
+def _tell(done: Killed, what: str, world: World) -> None:
+    if done.violations:
+        told = f"violated\n{done.calm.told(world)}\n{done.trial.told(world)}"
+    else:
+        seconds = f"{done.trial.seconds:.0f} s ({done.calm.seconds:.0f} s undisturbed)"
+        told = f"{what}, {len(done.kills)} kills, {seconds}"
+    print(f"seed {done.seed}: {told}", flush=True)
 
 
 async def run_until(folder: Path, seed: int, seconds: float) -> list[Killed]:

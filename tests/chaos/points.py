@@ -199,3 +199,15 @@ HOST_POINTS: tuple[Point, ...] = (
     Point("landing pushed", "after", ("host",), **_LOST),
 )
 """A host that is gone for good, in each phase; another one finishes."""
+
+ZOMBIE_SECONDS = 25.0
+"""Longer than it takes until a host counts as lost and another one has done its step."""
+_BACK = {"signal": "SIGSTOP", "pause": ZOMBIE_SECONDS}
+ZOMBIE_POINTS: tuple[Point, ...] = (
+    Point("checkout", "before", ("worker",), **_BACK),
+    Point("work committed", "before", ("worker",), **_BACK),
+    Point("step published", "before", ("worker",), **_BACK),
+    Point("work pushed", "before", ("worker",), **_BACK),
+    Point("landing pushed", "before", ("worker",), **_BACK),
+)
+"""A worker that is taken for lost and comes back when another host has gone over its step."""

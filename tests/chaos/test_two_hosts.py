@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos.checks import ledger_of, left_over, lost_bytes
 from chaos.dealing import arm_all, missed, rounds, scripts_for
 from chaos.points import HOST_POINTS
-from chaos.trial import tried
+from chaos.trial import come_back, tried
 from chaos.world import World
 
 RUNGS = 6
@@ -27,13 +26,9 @@ async def test_another_host_finishes_what_those_that_are_gone_for_good_had_begun
         arm_all(world.folder, dealt, RUNGS)
         trial = await tried(world, scripts_for(dealt, RUNGS))
         gone = world.lost_hosts
-        for host in gone:
-            world.revive(host)
-        left = await left_over(world, trial.run)
-        lost = [*lost_bytes(world, ledger_of(world, trial.run))]
+        wrong = await come_back(world, trial)
 
     assert not trial.violations, trial.told(world)
     assert missed(world, dealt) == [], trial.told(world)
     assert len(gone) == len(dealt), trial.told(world)
-    assert left == [], f"after hosts came back: {trial.told(world)}"
-    assert lost == [], f"after hosts came back: {trial.told(world)}"
+    assert wrong == [], f"after hosts came back: {trial.told(world)}"

@@ -81,6 +81,15 @@ async def tried(world: World, scripts: Scripts, **fields: Any) -> Trial:
     return Trial(run, report, tuple(found), over - began, clean - over)
 
 
+async def come_back(world: World, trial: Trial) -> list[str]:
+    """Start the hosts that were killed for good after all: they clear up what they had."""
+    for host in world.lost_hosts:
+        world.revive(host)
+    left = await checks.left_over(world, trial.run)
+    lost = checks.lost_bytes(world, checks.ledger_of(world, trial.run))
+    return [*left, *await asyncio.to_thread(list, lost)]
+
+
 def _violations(
     world: World, run: str, scripts: Scripts, report: RunReport | None
 ) -> Iterable[str]:
