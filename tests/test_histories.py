@@ -173,32 +173,39 @@ async def test_a_request_that_nobody_can_read_is_refused(client: Client) -> None
 
 
 @pytest.fixture(scope="module")
-async def impatient() -> AsyncIterator[Client]:
-    """A server that suggests to continue a history after 40 events, not 4,096."""
-    setting = "limit.historyCount.suggestContinueAsNew=40"
+async def forgetful() -> AsyncIterator[Client]:
+    """A server that suggests to continue histories after 40 events, and deletes without delay."""
+    settings = (
+        "limit.historyCount.suggestContinueAsNew=40",
+        "history.transferProcessorMaxPollRPS=1000",
+        "history.visibilityProcessorEnsureCloseBeforeDelete=false",
+        "history.transferProcessorEnsureCloseBeforeDelete=false",
+    )
     async with await WorkflowEnvironment.start_local(
         data_converter=pydantic_data_converter,
         dev_server_existing_path=str(SCRIPTS / "temporal"),
-        dev_server_extra_args=["--dynamic-config-value", setting],
+        dev_server_extra_args=[
+            part for setting in settings for part in ("--dynamic-config-value", setting)
+        ],
     ) as environment:
         yield environment.client
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
 async def test_what_earlier_histories_of_a_run_tell_is_known_also_when_they_are_gone(
-    impatient: Client, *, forgotten: bool
+    forgetful: Client, *, forgotten: bool
 ) -> None:
     names = [f"s{number:02}" for number in range(20)]
     chain = {name: before for before, name in zip(["", *names], names, strict=False)}
     script = Script({"end": ["hang"]}, output={"n": 1})
     plan = plan_of({**chain, "end": names[-1]})
 
-    async with terminated(impatient, plan, script, "end") as (runs, run):
-        legs = await histories(impatient, run)
+    async with terminated(forgetful, plan, script, "end") as (runs, run):
+        legs = await histories(forgetful, run)
         if forgotten:
-            await forget(impatient, run, legs[1:])
+            await forget(forgetful, run, legs[1:])
         again = retried(await runs.past(run))
-        told = await told_by(impatient, run)
+        told = await told_by(forgetful, run)
 
     assert len(legs) > 2
     assert [reused.step for reused in again.request.reuse] == names
