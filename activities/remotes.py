@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from activities.git import Answer, call_git, folder_lock, line_of
+from activities.git import call_git, folder_lock, line_of
 from activities.git_calls import GIT_SECONDS
 from activities.git_faults import GitError, disk_faults_named
-from activities.remote_faults import rejected, remote_fault
+from activities.remote_calls import RemoteCalls
+from activities.remote_faults import rejected
 from activities.revisions import (
     RefChange,
     RefTaken,
@@ -32,17 +33,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256_LENGTH = 64
 _BRANCHES = "+refs/heads/*:refs/remotes/origin/*"
 _HEAD = "+HEAD:refs/remotes/origin/HEAD"
-_QUIETLY = ("--quiet", "--no-write-fetch-head", "--no-recurse-submodules")
-_PUSHING = (
-    "--porcelain",
-    "--atomic",
-    "--no-verify",
-    "--no-signed",
-    "--no-follow-tags",
-    "--no-recurse-submodules",
-)
-# A server that stops answering is given up after a minute; ssh has settings of its own.
-_PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+_ALL = ("--prune", "--tags", "--force")
+"""With tags, wherever they were moved to; those that agents made here stay."""
+_CLONE_SECONDS = 6 * 3600
+"""Bound on the first fetch: one that was cut short begins again from nothing."""
 
 
 class Remote:
@@ -51,6 +45,7 @@ class Remote:
     def __init__(self, url: str, clone: Path) -> None:
         self.url = url
         self.clone = clone
+        self._calls = RemoteCalls(url)
 
     def make_clone(self) -> None:
         """Does nothing if there is one. Nothing half is ever at its place."""
@@ -70,16 +65,15 @@ class Remote:
         # For people and agents that call git there; we name the URL ourselves.
         call_git(partial, "config", "remote.origin.url", self.url)
         call_git(partial, "config", "remote.origin.fetch", _BRANCHES)
-        self._fetch_all(partial, [_BRANCHES], lock)
+        self._calls.fetch(partial, [_BRANCHES], *_ALL, lock=lock, seconds=_CLONE_SECONDS)
         partial.rename(self.clone)
 
     def _object_format(self, folder: Path) -> str:
         """Git cannot fetch between repositories of different hashes."""
-        told = self._call(folder, "ls_remote", self.url, "HEAD", "refs/heads/*").text
-        commit = told.partition("\t")[0]
-        if not commit:
+        found = self._calls.listed(folder, "HEAD", "refs/heads/*")
+        if not found:
             raise GitError(f"{self.url} has no commits yet; push the first one", "UnknownRevision")
-        return "sha256" if len(commit) == _SHA256_LENGTH else "sha1"
+        return "sha256" if len(next(iter(found.values()))) == _SHA256_LENGTH else "sha1"
 
     def resolve(self, run: str, revision: str) -> str:
         """The commit that was pinned as the run's base, or else that `revision` names there now.
@@ -92,7 +86,7 @@ class Remote:
         # A pattern, because a ref that is not there would make the fetch fail.
         head = [_HEAD] if revision.startswith("HEAD") else []
         with folder_lock(self.clone.parent, GIT_SECONDS) as lock:
-            self._fetch_all(self.clone, [_BRANCHES, f"+{pin}*:{pin}*", *head], lock)
+            self._calls.fetch(self.clone, [_BRANCHES, f"+{pin}*:{pin}*", *head], *_ALL, lock=lock)
         if pinned := read_refs(self.clone, [pin]).get(pin):
             return pinned
         if _COMMIT.fullmatch(revision) and missing_commits(self.clone, [revision]):
@@ -129,7 +123,7 @@ class Remote:
     def _fetch_what_is_there(self, refspecs: Sequence[str], lock: int) -> None:
         """One that the remote does not hold makes git fetch none of them."""
         try:
-            self._fetch(self.clone, refspecs, lock)
+            self._calls.fetch(self.clone, refspecs, "--no-prune", lock=lock)
         except GitError as error:
             if error.name != "UnknownRevision":
                 raise
@@ -152,16 +146,14 @@ class Remote:
 
     def read(self, refs: Sequence[str]) -> Mapping[str, str]:
         """What those of `refs` hold on the remote that exist there."""
-        told = self._call(self.clone, "ls_remote", "--quiet", self.url, *refs).text
-        found = {ref: commit for commit, _, ref in (x.partition("\t") for x in told.splitlines())}
+        found = self._calls.listed(self.clone, *refs)
         return {ref: found[ref] for ref in refs if ref in found}
 
     def look(self, refs: Sequence[str]) -> Mapping[str, str]:
         """As `read`; the commits themselves can then be read in the clone."""
         found = self.read(refs)
-        if found:
-            # To no ref of the clone: those hold what this host made, maybe not pushed yet.
-            self._call(self.clone, "fetch", *_QUIETLY, "--no-tags", self.url, *found.values())
+        # To no ref of the clone: those hold what this host made, maybe not pushed yet.
+        self._calls.fetch(self.clone, list(found.values()))
         return found
 
     def publish(self, changes: Sequence[RefChange]) -> None:
@@ -183,56 +175,19 @@ class Remote:
 
     def read_below(self, top: str) -> Mapping[str, str]:
         """All refs of the remote whose names begin with `top`, and what they hold."""
-        told = self._call(self.clone, "ls_remote", "--quiet", "--refs", self.url, f"{top}*").text
-        found = (line.partition("\t") for line in told.splitlines())
-        return {ref: commit for commit, _, ref in found if ref.startswith(top)}
+        found = self._calls.listed(self.clone, "--refs", f"{top}*")
+        return {ref: commit for ref, commit in found.items() if ref.startswith(top)}
 
     def delete(self, refs: Mapping[str, str]) -> None:
         """All `refs` of the remote or none, each if it holds that commit still."""
-        if complaint := self._pushed(refs, [f":{ref}" for ref in refs]):
+        if complaint := self._calls.push(self.clone, refs, [f":{ref}" for ref in refs]):
             raise rejected(self.url, complaint)
 
     def _push(self, changes: Sequence[RefChange]) -> str | None:
         """None, or why the remote did not take them."""
         expected = {change.ref: change.expected or "" for change in changes}
-        return self._pushed(expected, [f"{change.commit}:{change.ref}" for change in changes])
-
-    def _pushed(self, expected: Mapping[str, str], refspecs: Sequence[str]) -> str | None:
-        if not refspecs:
-            return None
-        leases = [f"--force-with-lease={ref}:{commit}" for ref, commit in expected.items()]
-        answer = self._answer(self.clone, "push", *_PUSHING, *leases, self.url, *refspecs)
-        refused = [line for line in answer.text.splitlines() if line.startswith("!")]
-        # First: git also says that the connection broke, once it has been refused.
-        if refused:
-            return f"{answer.complaint}\n{' / '.join(refused)}"
-        if answer.status:
-            raise remote_fault("push", self.url, answer.status, answer.complaint)
-        return None
-
-    def _fetch_all(self, clone: Path, refspecs: Sequence[str], lock: int) -> None:
-        """With tags, wherever they were moved to; those that agents made here stay."""
-        options = (*_QUIETLY, "--prune", "--tags", "--force")
-        self._call(clone, "fetch", *options, self.url, *refspecs, lock=lock)
-
-    def _fetch(self, clone: Path, refspecs: Sequence[str], lock: int) -> None:
-        if not refspecs:
-            return
-        options = (*_QUIETLY, "--no-prune", "--no-tags")
-        self._call(clone, "fetch", *options, self.url, *refspecs, lock=lock)
-
-    def _call(self, folder: Path, command: str, *arguments: str, lock: int | None = None) -> Answer:
-        answer = self._answer(folder, command, *arguments, lock=lock)
-        if answer.status:
-            name = command.replace("_", "-")
-            raise remote_fault(name, self.url, answer.status, answer.complaint)
-        return answer
-
-    def _answer(
-        self, folder: Path, command: str, *arguments: str, lock: int | None = None
-    ) -> Answer:
-        locks = [] if lock is None else [lock]
-        return call_git(folder, command, *arguments, env=_PATIENCE, accept=_ANY_STATUS, locks=locks)
+        refspecs = [f"{change.commit}:{change.ref}" for change in changes]
+        return self._calls.push(self.clone, expected, refspecs)
 
 
 def _names(revision: str) -> list[str]:

@@ -1,5 +1,8 @@
 """A repository by URL: clones, revisions, refs that travel; real git over file:// and http://."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -367,6 +370,52 @@ def test_a_web_server_that_fails_is_tried_again_and_one_that_refuses_is_not(
         host.make_clone()
 
     assert (caught.value.name, caught.value.transient) == (name, name == "RemoteUnreachable")
+
+
+SSH = """#!/bin/sh
+echo "$0 $*" >> {log}
+for command; do :; done
+exec sh -c "$command"
+"""
+"""As a server would: it runs the command that git names last."""
+
+OVER_SSH = """
+import pathlib, sys
+from activities.remotes import Remote
+from activities.revisions import RefChange
+remote = Remote(sys.argv[1], pathlib.Path(sys.argv[2]))
+remote.publish([RefChange(sys.argv[3], remote.resolve("run-1", "HEAD"))])
+"""
+
+
+@pytest.mark.parametrize("chosen", ["", "GIT_SSH_COMMAND", "core.sshCommand"])
+@pytest.mark.parametrize("url", ["git@example.org:{path}", "ssh://git@example.org:2222{path}"])
+def test_ssh_is_given_up_when_it_is_silent_unless_it_is_one_of_the_users(
+    origin: Origin, tmp_path: Path, url: str, chosen: str
+) -> None:
+    log, settings = tmp_path / "log", tmp_path / "gitconfig"
+    for name in ("ssh", "own"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(SSH.format(log=log))
+        program.chmod(0o755)
+    own = str(tmp_path / "bin" / "own")
+    run_git(tmp_path, "config", "--file", str(settings), "ssh.variant", "ssh")
+    if chosen == "core.sshCommand":
+        run_git(tmp_path, "config", "--file", str(settings), chosen, own)
+    environ = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "GIT_CONFIG_GLOBAL": str(settings),
+        **({chosen: own} if chosen == "GIT_SSH_COMMAND" else {}),
+    }
+    arguments = [url.format(path=origin.bare), str(tmp_path / "state" / "clone.git"), REF]
+
+    subprocess.run([sys.executable, "-c", OVER_SSH, *arguments], env=environ, check=True)
+
+    called = log.read_text()
+    assert refs_of(origin.bare) == {REF: head_of(origin.checkout)}
+    assert ("ConnectTimeout" in called) == (not chosen)
+    assert (f"{own} " in called) == bool(chosen)
 
 
 def test_a_repository_with_long_hashes_is_cloned_as_such(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class BranchworkWorker:
             tidying = asyncio.create_task(self._janitor.tidy_for_ever())
             await until.wait()
             tidying.cancel()
+            # At once: one after the other, those that wait would take up new work.
+            await asyncio.gather(*(worker.shutdown() for worker in self._workers))
 
     def _run_worker(self, client: Client, runs: RunActivities, hosts: HostActivities) -> Worker:
         return Worker(
