@@ -16,6 +16,7 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
     WorkflowUpdateStage,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -45,10 +46,7 @@ from branchwork.names import RUN_QUEUE, bad_run_id, new_run_id
 from branchwork.outcomes import RunReport, StepReport
 from branchwork.requests import digest, memo_of
 from branchwork.reuse import Past
-from branchwork.sights import (
-    RunLine,
-    run_line,
-)
+from branchwork.sights import RunLine, run_line
 
 _RUNS = f"WorkflowType = '{RUN_PLAN}' AND ExecutionStatus != 'ContinuedAsNew'"
 """One execution a run: those that went on in another one are left out."""
@@ -165,14 +163,20 @@ class Branchwork:
         return report
 
     async def ask_cancel_step(self, run: str, step: str, ask: str) -> None:
-        """As `cancel_step`, but does not wait for the step's end; `ask` is the same if repeated."""
-        await self._client.get_workflow_handle(run).start_update(
-            CANCEL_STEP_UPDATE,
-            StepCancel(step=step),
-            id=ask,
-            wait_for_stage=WorkflowUpdateStage.ACCEPTED,
-            result_type=StepReport,
-        )
+        """As `cancel_step`, but does not wait for the step's end; `ask` is the same if repeated.
+
+        Raises TimeoutError, at the latest when it is cancelled, if no worker answers.
+        """
+        try:
+            await self._client.get_workflow_handle(run).start_update(
+                CANCEL_STEP_UPDATE,
+                StepCancel(step=step),
+                id=ask,
+                wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                result_type=StepReport,
+            )
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise TimeoutError from error
 
     async def pause(self, run: str) -> None:
         """Start no new attempts."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -12,7 +12,15 @@ from branchwork.client import Branchwork
 from branchwork.errors import NoSuchRunError, WorkerSilentError
 from branchwork.losses import Watch
 from branchwork.outcomes import RunReport
-from branchwork.sights import Loss, Lost, Sight, activities_of, held_up, unknown_report
+from branchwork.sights import (
+    Activity,
+    Loss,
+    Lost,
+    Sight,
+    activities_of,
+    held_up,
+    unknown_report,
+)
 from branchwork.workers import workers_on
 
 ANSWER_SECONDS = 4
@@ -54,6 +62,7 @@ class Follower:
         self._find = find
         self._watch = Watch()
         self._seen: RunReport | None = None
+        self._activities: Mapping[str, Activity] = {}
         self._history = ("", 0)
         """The last one that was seen, and its length."""
         self._is_answered = True
@@ -103,7 +112,7 @@ class Follower:
         self._watch, self._is_answered = Watch(), False
         self._trusted_from = time.monotonic() + _GRACE_SECONDS
         report = self._seen or unknown_report(self._run, datetime.now(UTC))
-        return Sight(report=report, lost=(Lost(loss=Loss.SERVER),))
+        return Sight(report=report, activities=self._activities, lost=(Lost(loss=Loss.SERVER),))
 
     async def _look(self) -> Sight:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -112,6 +121,7 @@ class Follower:
         if description.status is not WorkflowExecutionStatus.RUNNING:
             return Sight(report=await self._report(description))
         now, clock = time.monotonic(), datetime.now(UTC)
+        self._activities = activities
         self._watch.see(activities, now)
         await self._query(description, now)
         await self._tell()
