@@ -8,12 +8,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from branchwork.names import new_run_id
 from branchwork.settings import LOOPBACK
 from commands import SECONDS, Commands, commands_in, interrupt
 from repositories import files_of, make_repository, refs_of, worktrees_of
@@ -51,11 +53,7 @@ class Told:
                 self._lines.append(line)  # each as it comes
 
     def until(self, pattern: str) -> None:
-        end = time.monotonic() + SECONDS
-        while not re.search(pattern, self.text):
-            if time.monotonic() > end:
-                raise AssertionError(f"{pattern!r} was never said: {self.text}")
-            time.sleep(0.1)
+        until(lambda: re.search(pattern, self.text), f"{pattern!r} was never said: {self._lines}")
 
     def code(self) -> int:
         code = self._process.wait(SECONDS)
@@ -79,18 +77,19 @@ def gate(tmp_path: Path) -> Path:
     return tmp_path / "gate"
 
 
-def under_way(commands: Commands, gate: Path, run: str = "two-1") -> str:
-    """A run whose two agents work."""
+def under_way(commands: Commands, gate: Path) -> str:
+    """A run whose two agents work; of its own name, since tests run side by side."""
+    run = new_run_id("two")
     commands("run", commands.plan(PLAN.format(gate=gate)), "--detach", "--id", run)
     for step in ("one", "two"):
-        until_written(commands, run, step)
+        until((state(commands) / "worktrees" / run / step / step).exists, f"{step} never wrote")
     return run
 
 
-def until_written(commands: Commands, run: str, step: str) -> None:
+def until(condition: Callable[[], object], complaint: str) -> None:
     end = time.monotonic() + SECONDS
-    while not (state(commands) / "worktrees" / run / step / step).exists():
-        assert time.monotonic() < end, f"{step} never wrote"
+    while not condition():
+        assert time.monotonic() < end, complaint
         time.sleep(0.1)
 
 
@@ -108,16 +107,22 @@ def kill(commands: Commands, who: str) -> None:
     process.wait(SECONDS)
 
 
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Somebody else has the port; now and then the kernel has given it away already."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(socket.create_server((LOOPBACK, port)))
+        yield
+
+
 def kept(commands: Commands, run: str, step: str) -> list[str]:
     found = refs_of(commands.repository, f"refs/branchwork/{run}/attempts/{step}")
     return [files_of(commands.repository, commit)[step] for commit in found.values()]
 
 
-def until_nothing_is_left(commands: Commands, run: str) -> None:
-    end = time.monotonic() + SECONDS
-    while left := [*processes_of(run), *worktrees_of(commands.repository)]:
-        assert time.monotonic() < end, left
-        time.sleep(0.5)
+def nothing_is_left(commands: Commands, run: str) -> bool:
+    return not processes_of(run) and not worktrees_of(commands.repository)
 
 
 def test_who_watches_is_told_of_a_dead_worker_and_sees_the_run_go_on(
@@ -139,15 +144,20 @@ def test_who_watches_is_told_of_a_dead_worker_and_sees_the_run_go_on(
     assert watching.text.count("worker lost, waiting for one") == 1
 
 
-def test_a_dead_server_ends_no_command_that_follows_a_run(commands: Commands, gate: Path) -> None:
-    run = under_way(commands, gate)
-    commands_that_follow = (
-        ["run", "plan.yaml", "--id", run],
-        ["watch", run],
-        ["logs", "-f", run, "one"],
-    )
-    followers = [told_by(commands, *command) for command in commands_that_follow]
-    followers[1].until("two: running")
+def test_a_dead_server_ends_no_command_that_follows_a_run(
+    commands: Commands, gate: Path, tmp_path: Path
+) -> None:
+    run, log = under_way(commands, gate), tmp_path / "log"
+    with log.open("w") as file:
+        reading = Told(commands.start("logs", "-f", run, "one", stdout=file.fileno()))
+    watching = [
+        told_by(commands, *command)
+        for command in (["watch", run], ["run", "plan.yaml", "--id", run])
+    ]
+    for watcher in watching:
+        watcher.until("two: running")
+    until(log.read_text, "the log was never followed")
+    followers = [reading, *watching]
 
     kill(commands, "server")
     for follower in followers:
@@ -166,7 +176,7 @@ def test_a_server_that_comes_back_on_another_port_is_found(commands: Commands, g
     watching.until("two: running")
 
     kill(commands, "server")
-    with socket.create_server((LOOPBACK, int(commands.environment["BRANCHWORK_SERVER_PORT"]))):
+    with taken(int(commands.environment["BRANCHWORK_SERVER_PORT"])):
         up = commands("up")
         watching.until("the server is back")
         gate.touch()
@@ -247,7 +257,7 @@ def test_a_cancel_waits_for_a_worker_and_may_be_left_and_asked_again(
     assert (code, second.code()) == (130, 0), second.text
     assert "it ends by itself" in left.text
     assert f"{run} cancelled" in second.text
-    until_nothing_is_left(commands, run)
+    until(lambda: nothing_is_left(commands, run), "something is left")
     assert kept(commands, run, "one") == ["mine"]
     assert kept(commands, run, "two") == ["mine"]
 

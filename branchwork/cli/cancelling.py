@@ -49,8 +49,9 @@ async def _until_ended(here: Session, follower: Follower, step: str | None) -> R
     before: Sight | None = None
     async with interrupts() as found:
         async for sight in until(follower, found.first):
-            if step and sight.report.steps and not (before and before.report.steps):
-                _require_under_way(sight.report, step)
+            if step and sight.report.steps:
+                # Later it may have ended because it was asked to.
+                _require(sight.report, step, under_way=before is None)
             here.output.say_all(while_cancelling(before, sight, here.remedy))
             before = sight
             of_step = _step_of(sight.report, step)
@@ -69,11 +70,11 @@ def _left(here: Session, follower: Follower, run: str) -> int:
     return INTERRUPTED
 
 
-def _require_under_way(report: RunReport, step: str) -> None:
+def _require(report: RunReport, step: str, *, under_way: bool) -> None:
     found = _step_of(report, step)
     if found is None:
         raise RefusedError(f"run {report.run} has no step {step!r}")
-    if found.outcome:
+    if found.outcome and under_way:
         raise RefusedError(f"step {step!r} has ended: it {verb(found.outcome)}")
 
 
