@@ -151,7 +151,7 @@ async def test_a_second_try_keeps_what_the_interrupted_one_wrote_and_starts_clea
 
 async def test_a_second_try_removes_what_the_first_one_had_half_written(bench: Bench) -> None:
     request = bench.interrupted({})
-    half = bench.place(request).folder / ".params.json.1234"
+    half = bench.place(request).folder / ".params.json.partial"
     half.write_text("{")
 
     await call(bench.steps.run_step, request)
