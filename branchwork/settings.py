@@ -1,9 +1,10 @@
 """What the environment says, read once and checked."""
 
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 from temporalio.envconfig import ClientConfig
@@ -15,10 +16,22 @@ LOOPBACK = "127.0.0.1"
 
 _HIGHEST_PORT = 65535
 _MOST_SLOTS = 1000
+_LONGEST_HOST = 200
+"""It is part of a task queue's name and of every heartbeat."""
+
+_BUILD = re.compile(r"[A-Za-z0-9_-]{1,80}")
+"""Temporal joins the two with a dot."""
 
 
 class SettingsError(Exception):
     """The environment cannot be used; the text names the variable and what it may be."""
+
+
+class Build(NamedTuple):
+    """Which code a worker runs: runs under way stay on the build that they began on."""
+
+    deployment: str
+    id: str
 
 
 class Settings(Message):
@@ -45,6 +58,9 @@ class Settings(Message):
     labels: Labels = ()
     """What a worker of this host is good for, beside steps that any may run."""
 
+    build: Build | None = None
+    """None where workers are not told apart by their code, as on a laptop."""
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError for the first variable that cannot be used."""
@@ -67,6 +83,7 @@ class Settings(Message):
             ui=_ui(environ),
             slots=_number(environ, "BRANCHWORK_SLOTS", 16, _MOST_SLOTS),
             labels=_labels(environ),
+            build=_build(environ),
         )
 
 
@@ -111,6 +128,10 @@ def _host(environ: Mapping[str, str]) -> str:
     host = environ.get("BRANCHWORK_HOST") or socket.gethostname()
     if not host.isprintable() or host != "".join(host.split()):
         raise SettingsError(f"BRANCHWORK_HOST is {host!r}; a host's name has no spaces in it")
+    if len(host) > _LONGEST_HOST:
+        raise SettingsError(
+            f"BRANCHWORK_HOST has {len(host)} characters; {_LONGEST_HOST} are the most"
+        )
     return host
 
 
@@ -120,6 +141,20 @@ def _labels(environ: Mapping[str, str]) -> Labels:
     if wrong := bad_labels(given):
         raise SettingsError(f"BRANCHWORK_LABELS: {wrong}; write it as gpu,linux")
     return sorted_labels(given)
+
+
+def _build(environ: Mapping[str, str]) -> Build | None:
+    deployment, build = environ.get("BRANCHWORK_DEPLOYMENT"), environ.get("BRANCHWORK_BUILD_ID")
+    if not (deployment or build):
+        return None
+    if not (deployment and build):
+        raise SettingsError("BRANCHWORK_DEPLOYMENT and BRANCHWORK_BUILD_ID go together; set both")
+    for name, value in (("BRANCHWORK_DEPLOYMENT", deployment), ("BRANCHWORK_BUILD_ID", build)):
+        if not _BUILD.fullmatch(value):
+            raise SettingsError(
+                f"{name} is {value[:80]!r}; it must be 1 to 80 of A-Z, a-z, 0-9, '_' and '-'"
+            )
+    return Build(deployment, build)
 
 
 def _ui(environ: Mapping[str, str]) -> str | None:

@@ -70,6 +70,7 @@ async def _serve(options: argparse.Namespace, environ: Mapping[str, str]) -> int
         host=settings.host,
         slots=settings.slots,
         labels=settings.labels,
+        build=settings.build,
         environ=environ,
         meters=meter_provider(environ),
     )
@@ -77,6 +78,8 @@ async def _serve(options: argparse.Namespace, environ: Mapping[str, str]) -> int
     _log.info(
         "serving runs at %s with %d slots, labels: %s", settings.address, settings.slots, labels
     )
+    if settings.build:
+        _log.info("build %s of deployment %s", settings.build.id, settings.build.deployment)
     await worker.serve(stop)
     _log.info("stopped")
     return 0

@@ -8,7 +8,8 @@ from functools import partial
 
 from opentelemetry.metrics import MeterProvider
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.blocking import Blocking
 from activities.gate import Gate
@@ -19,6 +20,7 @@ from activities.runs import RunActivities
 from activities.steps import StepActivities
 from branchwork.labels import Labels, subsets
 from branchwork.names import RUN_QUEUE, StateFolder, host_queue, step_queue
+from branchwork.settings import Build
 from branchwork.standing import standing_of
 from worker.sandbox import sandboxed
 from workflows.run_plan import RunPlan
@@ -43,6 +45,7 @@ class BranchworkWorker:
         environ: Mapping[str, str],
         meters: MeterProvider,
         labels: Labels = (),
+        build: Build | None = None,
     ) -> None:
         self._blocking = Blocking(slots + 4)
         self._janitor = Janitor(state, host, environ, self._blocking, partial(standing_of, client))
@@ -50,7 +53,9 @@ class BranchworkWorker:
         steps = StepActivities(state, host, environ, self._blocking, Metrics(meters), gate=gate)
         steps.on_raised = self._janitor.wake
         self._workers = (
-            self._run_worker(client, RunActivities(state, self._blocking), HostActivities(client)),
+            self._run_worker(
+                client, RunActivities(state, self._blocking), HostActivities(client), build
+            ),
             *(
                 self._step_worker(client, step_queue(served), steps, slots)
                 for served in subsets(labels)
@@ -71,7 +76,9 @@ class BranchworkWorker:
             # At once: one after the other, those that wait would take up new work.
             await asyncio.gather(*(worker.shutdown() for worker in self._workers))
 
-    def _run_worker(self, client: Client, runs: RunActivities, hosts: HostActivities) -> Worker:
+    def _run_worker(
+        self, client: Client, runs: RunActivities, hosts: HostActivities, build: Build | None
+    ) -> Worker:
         return Worker(
             client,
             task_queue=RUN_QUEUE,
@@ -82,6 +89,7 @@ class BranchworkWorker:
             # After a crash, the next worker waits this long for the dead one's sticky queue.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
             graceful_shutdown_timeout=GRACE,
+            deployment_config=_deployment(build) if build else None,
         )
 
     def _step_worker(self, client: Client, queue: str, steps: StepActivities, slots: int) -> Worker:
@@ -95,3 +103,15 @@ class BranchworkWorker:
             max_heartbeat_throttle_interval=timedelta(seconds=2),
             graceful_shutdown_timeout=GRACE,
         )
+
+
+def _deployment(build: Build) -> WorkerDeploymentConfig:
+    """A run stays on the build it began on: it lasts for hours, not for months.
+
+    Steps are not bound to one: any build does them.
+    """
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(build.deployment, build.id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )

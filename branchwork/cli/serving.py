@@ -47,14 +47,25 @@ def worker(
     label: Annotated[
         list[str], typer.Option(help="Serve also the steps that run on this label; repeatable.")
     ] = [],  # noqa: B006  # read only
+    deployment: Annotated[
+        str | None, typer.Option(help="With --build: runs stay on the build they began on.")
+    ] = None,
+    build: Annotated[str | None, typer.Option(help="Which code this worker runs.")] = None,
 ) -> int:
     """Serve runs in the foreground, until it is told to stop."""
     if wrong := bad_labels(label):
         raise RefusedError(wrong)
+    if (deployment is None) is not (build is None):
+        raise RefusedError("--deployment and --build go together; give both")
     settings = session().settings
     embedded = None if settings.configured else server_state(settings)
     # It may have had to take another port than the one it is looked for at.
-    become_worker(slots, label, {"TEMPORAL_ADDRESS": embedded.address} if embedded else {})
+    changes = {
+        "TEMPORAL_ADDRESS": embedded.address if embedded else None,
+        "BRANCHWORK_DEPLOYMENT": deployment,
+        "BRANCHWORK_BUILD_ID": build,
+    }
+    become_worker(slots, label, {name: value for name, value in changes.items() if value})
 
 
 def doctor(*, json: JsonOption = False) -> int:
