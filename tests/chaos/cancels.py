@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from temporalio.service import RPCError
 
 from branchwork.client import Branchwork
-from branchwork.outcomes import Outcome, RunReport
+from branchwork.outcomes import Outcome
 from chaos import checks
 from chaos.plans import scattered
 from chaos.trial import ended, started
@@ -39,7 +39,8 @@ async def cancelled(world: World, chance: random.Random) -> Cancel:
     quiet = time.monotonic() - began
     await asking
     lost = checks.lost_bytes(world, checks.ledger_of(world, run))
-    found = [*left, *_unclear(report), *await asyncio.to_thread(list, lost)]
+    unclear = checks.unclear_end(report) if report else ["the run did not end"]
+    found = [*left, *unclear, *await asyncio.to_thread(list, lost)]
     return Cancel(run, report.outcome if report else None, quiet, tuple(found))
 
 
@@ -50,16 +51,6 @@ async def _ask(world: World, run: str, again_after: float | None) -> None:
         await asyncio.sleep(again_after)
         with suppress(RPCError):
             await runs.cancel(run, "again")
-
-
-def _unclear(report: RunReport | None) -> list[str]:
-    """A cancelled run says of each step how it ended, and where its work is."""
-    if report is None:
-        return ["the run did not end"]
-    open_steps = [step.step for step in report.steps if step.outcome is None]
-    ends = (Outcome.CANCELLED, Outcome.SUCCEEDED)
-    wrong = [] if report.outcome in ends else [f"the run {report.outcome}: {report.reason}"]
-    return [*wrong, *(f"step {step} has no outcome" for step in open_steps)]
 
 
 async def cancel_series(world: World, count: int, chance: random.Random) -> list[Cancel]:

@@ -44,6 +44,15 @@ def bad_end(report: RunReport) -> Iterator[str]:
             yield f"step {step.step} {step.outcome}: {step.reason}"
 
 
+def unclear_end(report: RunReport) -> Iterator[str]:
+    """A cancelled run says of each step how it ended; it may have been too late to cancel."""
+    if report.outcome not in (Outcome.CANCELLED, Outcome.SUCCEEDED):
+        yield f"the run {report.outcome}: {report.reason}"
+    for step in report.steps:
+        if step.outcome is None:
+            yield f"step {step.step} has no outcome"
+
+
 def bad_tree(repository: Path, run: str, scripts: Scripts) -> Iterator[str]:
     """Against what an undisturbed run leaves; tokens differ from run to run."""
     wanted = {**FILES, **expected_files(scripts)}
@@ -95,7 +104,7 @@ def lost_bytes(world: World, lines: Iterable[Line]) -> Iterator[str]:
 def leftovers(world: World, run: str) -> list[str]:
     """Worktrees, processes, trash, locks, git's entries, and files that are half written.
 
-    On hosts that are there.
+    On hosts that are there. Raises FileNotFoundError while something is being removed.
     """
     hosts = [host for host in world.hosts if host not in world.lost_hosts]
     found = []
@@ -113,10 +122,17 @@ def leftovers(world: World, run: str) -> list[str]:
     return found + [f"process {process.pid}" for process in world.processes(mark)]
 
 
+def _found(world: World, run: str) -> list[str]:
+    try:
+        return leftovers(world, run)
+    except FileNotFoundError as error:
+        return [f"just being removed: {error.filename}"]
+
+
 async def left_over(world: World, run: str, seconds: float = CLEAN_SECONDS) -> list[str]:
     """What is still there after that time; returns as soon as nothing is."""
     until = time.monotonic() + seconds
-    while found := await asyncio.to_thread(leftovers, world, run):
+    while found := await asyncio.to_thread(_found, world, run):
         if time.monotonic() > until:
             break
         await asyncio.sleep(0.1)

@@ -70,13 +70,8 @@ def _agent(world: World, chance: random.Random) -> None:
 
 
 def _lost_host(world: World, chance: random.Random) -> None:
-    """For good, as long as another one is left to finish; else its worker alone."""
-    host = chance.choice(world.hosts)
-    others = [other for other in world.hosts if other not in (*world.lost_hosts, host)]
-    if others and host not in world.lost_hosts:
-        world.kill("host", signal.SIGKILL, host, for_good=True)
-    else:
-        _worker(world, chance)
+    """For good, as long as another one is left to finish."""
+    world.kill("host", signal.SIGKILL, chance.choice(world.hosts), for_good=True)
 
 
 _KINDS: tuple[Callable[[World, random.Random], None], ...] = (

@@ -24,6 +24,9 @@ from chaos.trial import Trial, come_back, tried
 from chaos.world import World
 
 CANCELS = 50
+"""Of runs that nobody kills, for the time until they are quiet."""
+CANCELLED = 0.15
+"""Share of the runs that are cancelled while they are being killed."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ async def killed(folder: Path, seed: int) -> Killed:
         calm = await tried(world, scripts)
         arm_some(world, scripts, chance, chance.randint(2, 5))
         killing = asyncio.create_task(kill_at_random(world, chance, chance.randint(1, 4)))
-        trial = await tried(world, scripts)
+        cancel_after = chance.uniform(1, 30) if chance.random() < CANCELLED else None
+        trial = await tried(world, scripts, cancel_after=cancel_after)
         killing.cancel()
         wrong = await come_back(world, trial)
     trial = replace(trial, violations=(*trial.violations, *wrong))

@@ -70,6 +70,8 @@ def strike(world: Path, point: dict[str, Any], host: str) -> None:
 
     What is not alive any more counts as not hit.
     """
+    if point.get("for_good") and _is_last(world, host):
+        point = {**point, "for_good": False}
     number = signal.Signals[point["signal"]]
     victims = [pid for name in point["victims"] for pid in _pids(world, name, host, point)]
     alive = [pid for pid in victims if is_alive(pid)]
@@ -77,6 +79,13 @@ def strike(world: Path, point: dict[str, Any], host: str) -> None:
     for pid in sorted(alive, key=lambda pid: pid == os.getpid()):
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def _is_last(world: Path, host: str) -> bool:
+    """Whether nobody could finish a run, were that host gone as well."""
+    lines = (world / KILLS).read_text().splitlines() if (world / KILLS).exists() else []
+    lost = {kill["host"] for kill in map(json.loads, lines) if kill["point"].get("for_good")}
+    return {path.name for path in (world / "hosts").iterdir()} <= {*lost, host}
 
 
 def note(world: Path, line: dict[str, Any]) -> None:

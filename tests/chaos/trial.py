@@ -66,19 +66,38 @@ async def ended(world: World, run: str, seconds: float = RUN_SECONDS) -> RunRepo
     return None
 
 
-async def tried(world: World, scripts: Scripts, **fields: Any) -> Trial:
+async def tried(
+    world: World, scripts: Scripts, *, cancel_after: float | None = None, **fields: Any
+) -> Trial:
     """Run the plan of `scripts`, whatever is armed, and look at what came of it."""
     before = checks.user_state(world.repository)
     began = time.monotonic()
     run = await started(world, scripts, **fields)
+    asking = asyncio.create_task(_cancel(world, run, cancel_after))
     report = await ended(world, run)
     over = time.monotonic()
+    asking.cancel()
     left = await checks.left_over(world, run) if report else []
     clean = time.monotonic()
-    found = [*left, *await asyncio.to_thread(_violations, world, run, scripts, report)]
+    found = [*left]
+    if report is None:
+        found.append(f"the run did not end within {RUN_SECONDS} s")
+    else:
+        found += checks.bad_end(report) if cancel_after is None else checks.unclear_end(report)
+    found += await asyncio.to_thread(_violations, world, run, scripts, report)
     if checks.user_state(world.repository) != before:
         found.append("the user's checkout was touched")
     return Trial(run, report, tuple(found), over - began, clean - over)
+
+
+async def _cancel(world: World, run: str, after: float | None) -> None:
+    if after is None:
+        return None
+    await asyncio.sleep(after)
+    while True:
+        with suppress(*_AWAY):
+            return await Branchwork(world.client).cancel(run)
+        await asyncio.sleep(0.2)
 
 
 async def come_back(world: World, trial: Trial) -> list[str]:
@@ -94,12 +113,9 @@ def _violations(
     world: World, run: str, scripts: Scripts, report: RunReport | None
 ) -> Iterable[str]:
     lines = checks.ledger_of(world, run)
-    if report is None:
-        yield f"the run did not end within {RUN_SECONDS} s"
-    else:
-        yield from checks.bad_end(report)
-        if report.branch:
-            yield from checks.bad_tree(world.results, run, scripts)
+    if report and report.branch:
+        yield from checks.bad_tree(world.results, run, scripts)
+    if report:
         yield from checks.lost_bytes(world, lines)
     hit = {pid for kill in world.kills() for pid in kill["pids"]}
     yield from checks.repeats(lines, scripts, hit, hosts=len(world.hosts))
