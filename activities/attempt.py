@@ -20,7 +20,13 @@ from activities.git_faults import GitError, while_under_way
 from activities.records import Record
 from activities.sweeping import sweep
 from activities.workplace import Workplace
-from branchwork.contract import WORK_HELD, WORKER_SHUTDOWN, AttemptEnd, AttemptRequest
+from branchwork.contract import (
+    AGENT_PHASE,
+    WORK_HELD,
+    WORKER_SHUTDOWN,
+    AttemptEnd,
+    AttemptRequest,
+)
 from branchwork.outcomes import Outcome
 
 REMOVING_SECONDS = 600
@@ -160,7 +166,7 @@ class Attempt:
         """None for an agent that was ended because the step was cancelled."""
         agent, heart = self._around.agent, self._around.heart
         watch = Watch(heart.line, heart.began, leave=lambda: not self._around.cancel_is_wanted())
-        heart.phase("agent")
+        heart.phase(AGENT_PHASE)
         try:
             if goes_on:
                 return await self._recorded(await agent.go_on(self._work, watch))

@@ -21,6 +21,8 @@ CLOSING_SECONDS = 600
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30)
 """Between the tries of what fails for a passing reason. Another turn may be another host's,
 where the agent would have to work once more."""
+_LONGEST_AFTER_CANCEL = 2
+"""Of these pauses."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,13 @@ class Closing:
             try:
                 return await self._around.blocking(self._close, base, agent_end, is_last=is_last)
             except GitError as error:
-                if not while_under_way(error).transient:
+                fault = while_under_way(error)
+                # Who cancels is not to wait for a disk: the janitor keeps it when there is room.
+                if not fault.transient or (
+                    pause > _LONGEST_AFTER_CANCEL and self._around.cancel_is_wanted()
+                ):
                     raise
-                self._around.heart.phase(f"keeping, again in {pause} s: {error}")
+                self._around.heart.phase(f"keeping, again in {pause} s: {fault.name}: {fault}")
             await asyncio.sleep(pause)
         return await self._around.blocking(self._close, base, agent_end, is_last=is_last)
 

@@ -143,7 +143,8 @@ def _last_lines(complaint: str, most: int = 3) -> str:
     return " / ".join(wanted[-most:]) or "without a word"
 
 
-_PROBE_BYTES = 16 * 1024
+_PROBE_BYTES = 1024 * 1024
+"""More than a git that failed gives back when it tidies up after itself."""
 
 _FULL = ("DiskFull", "free some space on that disk")
 _FAILED = ("DiskFailed", "see whether that disk is sound, and mounted")

@@ -11,5 +11,6 @@ echo $$ >"$folder/pid" || exit 125
 unset PWD OLDPWD SHLVL
 (exec "$@" 2>&3 3>&-)
 code=$?
-echo $code >"$folder/exit"
+# Over what stands there, without making the file anew: so there is room on a full disk too.
+printf '%-3s\n' $code 1<>"$folder/exit"
 exit $code

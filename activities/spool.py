@@ -16,6 +16,10 @@ _KEEP_SIZE_AND_PUNCH_HOLE = 0x03
 _READ_BYTES = 64 * 1024
 
 
+_ROOM = b"...\n"
+"""Where the exit status will stand: it is written over this, so that a full disk has room."""
+
+
 class Launch(Message):
     """How a program was started; written before it is."""
 
@@ -38,8 +42,9 @@ class Spool:
     def begin(self, launch: Launch) -> None:
         """Nothing is left of an earlier program; the files are for its owner alone."""
         write_private(self._launch, launch.model_dump_json().encode())
-        for file in (self._pid, self._exit, self.stdout, self.stderr):
+        for file in (self._pid, self.stdout, self.stderr):
             os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
+        write_private(self._exit, _ROOM)
 
     def launch(self) -> Launch | None:
         """None if nothing was started, or that cannot be read."""

@@ -140,6 +140,10 @@ class AttemptEnd(Message):
     """The attempt's ref where it keeps work that is not on the step's own ref."""
 
 
+AGENT_PHASE = "agent"
+"""Of `Pulse`, while the agent works."""
+
+
 class Pulse(Message):
     """Heartbeat details of `run_step`."""
 

@@ -1,6 +1,7 @@
 """A worker process on disks of its own: small ones, and ones it may not write to.
 
-They are mounted in a namespace of that process, so that nothing is left when it ends.
+They are mounted in a namespace that one sleeping process holds, so that nothing is left when
+it ends.
 """
 
 import asyncio
@@ -12,7 +13,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio.client import Client
@@ -20,7 +20,6 @@ from temporalio.client import Client
 from branchwork.names import StateFolder
 from workers import Host
 
-CHECKOUT = Path(__file__).parent.parent
 SPACE = ("unshare", "--map-root-user", "--mount")
 
 
@@ -42,13 +41,31 @@ needs_mounts = pytest.mark.skipif(_why_not() is not None, reason=str(_why_not())
 class DiskHost(Host):
     """A host whose worker sees other disks than we do."""
 
-    def __init__(self, client: Client, process: "subprocess.Popen[bytes]", state: Path) -> None:
-        self.process = process
-        super().__init__(client, StateFolder(self.seen(state)))
+    def __init__(
+        self, client: Client, holder: "subprocess.Popen[bytes]", environ: Mapping[str, str]
+    ) -> None:
+        self._holder = holder
+        self._environ = environ
+        state = StateFolder(Path(environ["XDG_STATE_HOME"], "branchwork"))
+        super().__init__(client, StateFolder(self.seen(state.root)))
+
+    def start_worker(self) -> None:
+        command = f"exec {sys.executable} -P -m worker --slots 4 2>>{self._environ['HOME']}/log"
+        self.worker = subprocess.Popen(
+            [*self._enter, "sh", "-c", command], env=self._environ, stdin=subprocess.DEVNULL
+        )
+
+    def kill_worker(self) -> None:
+        self.worker.kill()
+        self.worker.wait()
+
+    def stop_worker(self) -> None:
+        self.worker.terminate()
+        self.worker.wait(60)
 
     def seen(self, path: Path) -> Path:
         """`path` of the worker, as it can be reached from here."""
-        return Path(f"/proc/{self.process.pid}/root{path}")
+        return Path(f"/proc/{self._holder.pid}/root{path}")
 
     def put(self, repository: Path, place: Path) -> None:
         """Git of ours cannot work on the worker's disks: it asks where it is."""
@@ -58,9 +75,14 @@ class DiskHost(Host):
         """A copy of what stands at the worker's `place`."""
         return Path(shutil.copytree(self.seen(place), to, symlinks=True))
 
-    def mount(self, *arguments: str | Path) -> None:
-        enter = ("nsenter", "--target", str(self.process.pid), "--user", "--mount")
-        subprocess.run([*enter, "--preserve-credentials", "mount", *arguments], check=True)
+    def call(self, *command: str) -> None:
+        """Where the worker is."""
+        subprocess.run([*self._enter, *command], check=True)
+
+    @property
+    def _enter(self) -> Sequence[str]:
+        target = ("--target", str(self._holder.pid))
+        return ("nsenter", *target, "--user", "--mount", "--preserve-credentials")
 
 
 def fill(folder: Path, leaving: int = 0) -> Path:
@@ -90,24 +112,21 @@ async def worker_on(
     folder: Path,
     *,
     small: Sequence[Path] = (),
-    megabytes: int = 4,
     environ: Mapping[str, str] | None = None,
-    **popen: Any,
 ) -> AsyncIterator[DiskHost]:
-    """A worker process with state in `folder / "state"`; each of `small` is a disk of its own."""
+    """A worker process with state in `folder / "state"`; each of `small` is a disk of 4 MB."""
     state = folder / "state"
     for path in (state, *small):
         path.mkdir(parents=True, exist_ok=True)
-    mounts = "".join(f"mount -t tmpfs -o size={megabytes}m none '{path}'; " for path in small)
-    process = subprocess.Popen(
-        [
-            *SPACE,
-            "sh",
-            "-ec",
-            f"{mounts} exec {sys.executable} -m worker --slots 4 2>>{folder / 'worker.log'}",
-        ],
-        cwd=CHECKOUT,
-        env={
+    mounts = "".join(f"mount -t tmpfs -o size=4m none '{path}'; " for path in small)
+    holder = subprocess.Popen(
+        [*SPACE, "sh", "-ec", f"{mounts} echo mounted; exec sleep infinity"],
+        stdout=subprocess.PIPE,
+    )
+    host = DiskHost(
+        client,
+        holder,
+        {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "XDG_STATE_HOME": str(state),
@@ -115,24 +134,15 @@ async def worker_on(
             "TEMPORAL_ADDRESS": client.service_client.config.target_host,
             **(environ or {}),
         },
-        **popen,
     )
     try:
-        await _mounted(process, small)
-        yield DiskHost(client, process, state / "branchwork")
+        assert holder.stdout is not None
+        assert await asyncio.to_thread(holder.stdout.readline) == b"mounted\n"
+        host.start_worker()
+        try:
+            yield host
+        finally:
+            host.stop_worker()
     finally:
-        process.terminate()
-        process.wait(60)
-
-
-async def _mounted(process: "subprocess.Popen[bytes]", paths: Sequence[Path]) -> None:
-    mounts = Path(f"/proc/{process.pid}/mountinfo")
-    for _ in range(200):
-        seen = mounts.read_text()
-        if (
-            all(str(path) in seen for path in paths)
-            and "python" in Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")[0]
-        ):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the disks were not mounted")
+        holder.kill()
+        holder.communicate()

@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from temporalio.client import Client
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from branchwork.sights import told_failure
 
@@ -35,18 +36,23 @@ class Gate:
         self._open.touch()
 
 
-async def until_failure(client: Client, run: str, what: str, activity: str = "") -> str:
-    """`Name: sentence` of the last try of an activity that Temporal tries again, once it tells
-    of `what`.
+async def until_told(client: Client, run: str, what: str, activity: str = "") -> str:
+    """What Temporal knows of an activity under way, once it tells of `what`: the failure of its
+    last try, or else its last heartbeat.
     """
     told: dict[str, str] = {}
-    for _ in range(600):
+    for _ in range(900):
         description = await client.get_workflow_handle(run).describe()
+        assert description.status is WorkflowExecutionStatus.RUNNING, f"ended after {told}"
         for info in description.raw_description.pending_activities:
-            if info.HasField("last_failure"):
-                told[info.activity_id] = told_failure(info.last_failure)
-        for name, failure in told.items():
-            if what in failure and activity in name:
-                return failure
+            told[info.activity_id] = _told(info)
+        for name, text in told.items():
+            if what in text and activity in name:
+                return text
         await asyncio.sleep(0.1)
-    raise AssertionError(f"nothing failed with {what}: {told}")
+    raise AssertionError(f"nothing told of {what}: {told}")
+
+
+def _told(info: PendingActivityInfo) -> str:
+    beats = " ".join(payload.data.decode() for payload in info.heartbeat_details.payloads)
+    return f"{told_failure(info.last_failure)} {beats}" if info.HasField("last_failure") else beats

@@ -1,72 +1,147 @@
-"""Disks that are full or not to be written to: a run waits, and goes on when that is over."""
+"""Disks that are full, slow or not to be written to: a run waits, and goes on when that is over."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from temporalio.client import Client
 
 from disks import DiskHost, fill, needs_mounts, shim, worker_on
-from gates import until_failure
-from repositories import files_of, make_repository, worktrees_of
+from gates import Gate, until_told
+from repositories import files_of, make_repository, refs_of, worktrees_of
+from workers import processes_of
 
 pytestmark = needs_mounts
+
+PHASES = ("worktree add", "reset", "status", "commit-tree", "update-ref", "merge-tree")
+"""Calls of git that stand for: worktree, checkout, keeping (twice), publishing, landing."""
+
+
+class Harm(NamedTuple):
+    """What befalls the repository at `{}`."""
+
+    name: str
+    """Of the fault that it is."""
+    strike: str
+    mend: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+HARMS = (
+    Harm("DiskFull", "cat /dev/zero >{}.filler", "rm {}.filler"),
+    Harm("RepositoryGone", "mv {0} {0}.aside", "mv {0}.aside {0}"),
+    Harm("ReadOnly", "mount --bind -o ro {0} {0}", "umount {0}"),
+)
 
 
 def plan_of(run: str, **fields: Any) -> dict[str, Any]:
     return {"steps": [{"id": "a", "run": run, **fields}]}
 
 
+def once_at(call: str, place: Path, what: str) -> str:
+    """For a shim: `what`, the first time that git is called so in a run that has begun."""
+    done = f"{place.parent.parent}/struck"
+    begun = f"test -d {place}/.git/refs/branchwork -a ! -e {done}"
+    return f'case "$* " in *" {call} "*) {begun} && {{ touch {done}; {what}; }} ;; esac 2>/dev/null'
+
+
 @pytest.fixture
-async def host(client: Client, tmp_path: Path) -> AsyncIterator[DiskHost]:
-    """With 4 MB for its state and 4 MB for `disk`."""
-    async with worker_on(client, tmp_path, small=[tmp_path / "state", tmp_path / "disk"]) as host:
+def disk(tmp_path: Path) -> Path:
+    return tmp_path / "disk"
+
+
+@pytest.fixture
+def place(disk: Path) -> Path:
+    """Of the repository, on the worker's own disk."""
+    return disk / "repository"
+
+
+@pytest.fixture
+async def host(client: Client, tmp_path: Path, disk: Path) -> AsyncIterator[DiskHost]:
+    """With 4 MB for its state and 4 MB for the repository."""
+    async with worker_on(client, tmp_path, small=[tmp_path / "state", disk]) as host:
+        host.put(make_repository(tmp_path / "original", {"README": "start\n"}), disk / "repository")
         yield host
 
 
-@pytest.fixture
-def place(host: DiskHost, tmp_path: Path) -> Path:
-    """A repository on the worker's small disk."""
-    place = tmp_path / "disk" / "repository"
-    host.put(make_repository(tmp_path / "original", {"README": "start\n"}), place)
-    return place
-
-
-@pytest.mark.parametrize("disk", ["state", "disk"])
-async def test_a_disk_that_fills_while_an_agent_works_is_waited_for(
-    host: DiskHost, place: Path, tmp_path: Path, disk: str
+@pytest.mark.parametrize("call", PHASES)
+@pytest.mark.parametrize("harm", HARMS, ids=str)
+async def test_harm_at_any_phase_is_waited_for_and_no_agent_works_twice(
+    client: Client, tmp_path: Path, call: str, harm: Harm
 ) -> None:
-    filler = tmp_path / disk / "filler"
-    once = f"test -e {tmp_path}/ran || {{ touch {tmp_path}/ran; cat /dev/zero > {filler} || :; }}"
+    place = tmp_path / "disk" / "repository"
+    environ = shim(tmp_path, once_at(call, place, harm.strike.format(place)))
+    async with worker_on(client, tmp_path, small=[place.parent], environ=environ) as host:
+        host.put(make_repository(tmp_path / "original"), place)
+        ledger = tmp_path / "ledger"
+        both = [{"id": x, "run": f"echo {x} >>{ledger}; echo {x} >{x}"} for x in ("a", "b")]
 
-    run = await host.start(place, plan_of(f"echo made > made; {once}", creates=["made"]))
-    failure = await until_failure(host.client, run, "DiskFull")
+        run = await host.start(place, {"steps": both})
+        told = await until_told(client, run, harm.name)
+        host.call(*harm.mend.format(place).split())
+        report = await host.runs.wait(run)
+
+        copy = host.taken(place, tmp_path / "copy")
+        assert report.outcome == "succeeded", told
+        assert sorted(ledger.read_text().split()) == ["a", "b"]
+        assert files_of(copy, str(report.branch)).keys() == {"README", "a", "b"}
+        assert list(copy.glob(".git/**/*.lock")) == []
+
+
+async def test_a_state_folder_that_an_agent_fills_is_waited_for(
+    host: DiskHost, place: Path, tmp_path: Path
+) -> None:
+    filler = tmp_path / "state" / "filler"
+
+    run = await host.start(place, plan_of(f"echo made > made; cat /dev/zero >{filler} || :"))
+    told = await until_told(host.client, run, "DiskFull")
     host.seen(filler).unlink()
     report = await host.runs.wait(run)
 
-    copy = host.taken(place, tmp_path / "copy")
-    assert "free some space" in failure
+    assert "free some space" in told
     assert report.outcome == "succeeded"
-    assert report.steps[0].attempts == 1
-    assert files_of(copy, str(report.branch))["made"] == "made"
-    assert list(copy.glob(".git/**/*.lock")) == []
+    assert report.steps[0].changed == ("made",)
+
+
+async def test_an_agent_that_ends_on_a_full_disk_without_a_worker_has_worked_once(
+    host: DiskHost, place: Path, tmp_path: Path
+) -> None:
+    gate, filler = Gate(tmp_path), tmp_path / "state" / "filler"
+    agent = f"{gate.waiting}; echo made > made; cat /dev/zero >{filler} || :"
+    run = await host.start(place, {**plan_of(agent), "lost_after": "3s"})
+    await gate.reached()
+    host.kill_worker()
+    gate.open()
+    while processes_of(run):
+        await asyncio.sleep(0.1)
+
+    host.start_worker()
+    await until_told(host.client, run, "DiskFull")
+    host.seen(filler).unlink()
+    report = await host.runs.wait(run)
+
+    assert report.outcome == "succeeded"
+    assert report.steps[0].changed == ("made",)
+    assert gate.visits == 1
 
 
 async def test_a_checkout_that_a_full_disk_cut_short_is_made_whole_later(
-    host: DiskHost, tmp_path: Path
+    host: DiskHost, tmp_path: Path, disk: Path
 ) -> None:
-    place = tmp_path / "disk" / "repository"
-    host.put(make_repository(tmp_path / "original", {"big": "x" * 2_000_000}), place)
+    place = disk / "large"
+    host.put(make_repository(tmp_path / "large", {"big": "x" * 2_000_000}), place)
     filler = fill(host.seen(tmp_path / "state"), leaving=1_000_000)
 
     run = await host.start(place, plan_of("cp big copy", creates=["copy"]))
-    failure = await until_failure(host.client, run, "DiskFull")
+    await until_told(host.client, run, "DiskFull: git reset")
     filler.unlink()
     report = await host.runs.wait(run)
 
     copy = host.taken(place, tmp_path / "copy")
-    assert "reset" in failure
     assert report.outcome == "succeeded"
     assert len(files_of(copy, str(report.branch))["copy"]) == 2_000_000
     assert worktrees_of(copy) == []
@@ -78,30 +153,78 @@ async def test_a_run_that_starts_on_a_full_disk_waits_to_pin_its_base(
     filler = fill(host.seen(place.parent))
 
     run = await host.start(place, plan_of("echo made > made"))
-    await until_failure(host.client, run, "DiskFull", "base")
+    await until_told(host.client, run, "DiskFull", "base")
     filler.unlink()
 
     assert (await host.runs.wait(run)).outcome == "succeeded"
 
 
-async def test_a_full_disk_holds_up_the_landing_and_loses_no_result(
-    client: Client, tmp_path: Path
+async def test_a_run_that_starts_on_a_read_only_repository_is_told_at_once(
+    host: DiskHost, place: Path
 ) -> None:
-    disk, state = tmp_path / "disk", tmp_path / "state"
-    filler = disk / "filler"
-    first = f"touch {tmp_path}/ran; cat /dev/zero > {filler}"
-    merging = f'case "$*" in *merge-tree*) test -e {tmp_path}/ran || {{ {first}; }};; esac'
-    async with worker_on(
-        client, tmp_path, small=[disk, state], environ=shim(tmp_path, merging)
-    ) as host:
-        host.put(make_repository(tmp_path / "original"), disk / "repository")
-        both = [{"id": name, "run": f"echo {name} > {name}"} for name in ("a", "b")]
+    host.call("mount", "--bind", "-o", "ro", str(place), str(place))
 
-        run = await host.start(disk / "repository", {"steps": both})
-        await until_failure(host.client, run, "DiskFull", "land")
-        host.seen(filler).unlink()
+    report = await host.run(place, plan_of("echo made > made"))
+
+    assert str(report.reason).startswith("ReadOnly: ")
+    assert "let this user write there" in str(report.reason)
+
+
+async def test_a_read_only_state_folder_is_waited_for(
+    host: DiskHost, place: Path, tmp_path: Path
+) -> None:
+    state = str(tmp_path / "state")
+    host.call("mount", "--bind", "-o", "ro", state, state)
+
+    run = await host.start(place, plan_of("echo made > made"))
+    told = await until_told(host.client, run, "ReadOnly")
+    host.call("umount", state)
+
+    assert "state" in told
+    assert (await host.runs.wait(run)).outcome == "succeeded"
+
+
+async def test_a_run_that_is_cancelled_on_a_full_disk_ends_and_its_work_is_kept_later(
+    host: DiskHost, place: Path, tmp_path: Path, disk: Path
+) -> None:
+    filler = disk / "filler"
+    agent = f"echo made > made; cat /dev/zero 2>&- >{filler} || :; echo full; sleep 300"
+    run = await host.start(place, plan_of(agent))
+    await until_told(host.client, run, '"line":"full"')
+
+    await host.runs.cancel(run)
+    report = await host.runs.wait(run)
+    left = processes_of(run)
+    host.stop_worker()
+    host.seen(filler).unlink()
+    host.start_worker()
+    worktree = host.state.worktree(run, "a")
+    while worktree.exists():
+        await asyncio.sleep(0.1)
+
+    copy = host.taken(place, tmp_path / "copy")
+    assert report.outcome == "cancelled"
+    assert left == []
+    assert files_of(copy, refs_of(copy)[f"refs/branchwork/{run}/attempts/a/1"])["made"] == "made"
+    assert worktrees_of(copy) == []
+
+
+async def test_a_slow_disk_stops_no_heartbeat_and_is_told_by_its_phase(
+    client: Client, tmp_path: Path, place: Path
+) -> None:
+    slow = once_at("status", place, "sleep 7")
+    async with worker_on(client, tmp_path, environ=shim(tmp_path, slow)) as host:
+        host.put(make_repository(tmp_path / "original"), place)
+        run = await host.start(place, {**plan_of("echo made > made"), "lost_after": "5s"})
+        await until_told(client, run, '"phase":"keeping"')
+
         report = await host.runs.wait(run)
 
-        copy = host.taken(disk / "repository", tmp_path / "copy")
-        assert report.outcome == "succeeded"
-        assert files_of(copy, str(report.branch)).keys() == {"README", "a", "b"}
+    history = await client.get_workflow_handle(run).fetch_history()
+    timeouts = [
+        event
+        for event in history.events
+        if event.HasField("activity_task_timed_out_event_attributes")
+    ]
+    assert report.outcome == "succeeded"
+    assert timeouts == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from gates import Gate, until_failure
+from gates import Gate, until_told
 from repositories import (
     commit_all,
     files_of,
@@ -74,7 +74,7 @@ async def test_a_repository_that_is_moved_away_while_an_agent_works_is_waited_fo
     aside = moved(repository)
 
     gate.open()
-    failure = await until_failure(host.client, run, "RepositoryGone")
+    failure = await until_told(host.client, run, "RepositoryGone")
     work = (host.state.worktree(run, "a") / "made").read_text()
     aside.rename(repository)
     report = await host.runs.wait(run)
@@ -100,7 +100,7 @@ async def test_a_repository_that_is_moved_away_before_a_worktree_is_made_is_wait
         await asyncio.sleep(0.05)
 
     aside = moved(repository)
-    await until_failure(host.client, run, "RepositoryGone")
+    await until_told(host.client, run, "RepositoryGone")
     repository.with_name("repository.again").touch()
     aside.rename(repository)
     report = await host.runs.wait(run)
@@ -226,7 +226,7 @@ async def test_a_lock_on_the_runs_branch_is_named_waited_for_and_never_removed(
     os.utime(lock, (time.time() - 60, time.time() - 60))
 
     gate.open()
-    failure = await until_failure(host.client, run, "Locked", "land")
+    failure = await until_told(host.client, run, "Locked", "land")
     still_there = lock.exists()
     lock.unlink()
     report = await host.runs.wait(run)
@@ -254,7 +254,7 @@ async def test_a_commit_that_a_user_writes_in_a_worktree_of_ours_is_waited_for(
     await writing.reached()
 
     gate.open()
-    failure = await until_failure(host.client, run, "Locked")
+    failure = await until_told(host.client, run, "Locked")
     writing.open()
     committed = await asyncio.to_thread(commit.wait)
     report = await host.runs.wait(run)

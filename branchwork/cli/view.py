@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from branchwork.cli.losses import changes, sentence
+from branchwork.contract import AGENT_PHASE, Pulse
 from branchwork.durations import format_duration
 from branchwork.names import attempt_ref
 from branchwork.outcomes import Outcome, RunReport, Status, StepReport
@@ -199,11 +200,16 @@ def _news(step: StepReport, activity: Activity | None) -> Text:
     if activity and activity.failure and not activity.is_started:
         news, style = f"{_AGAIN}{activity.failure}", "yellow"
     elif activity and activity.pulse:
-        news, style = activity.pulse.line or activity.pulse.phase, "dim"
+        news, style = _doing(activity.pulse), "dim"
     else:
         news, style = step.reason or "", "red" if step.outcome is Outcome.FAILED else "dim"
     first = harmless(news.partition("\n")[0])
     return Text(first, style, no_wrap=True, overflow="ellipsis")
+
+
+def _doing(pulse: Pulse) -> str:
+    """What the agent says while it works; else what is done with its work."""
+    return pulse.line if pulse.line and pulse.phase == AGENT_PHASE else pulse.phase
 
 
 def _elapsed(step: StepReport, now: datetime) -> str:
