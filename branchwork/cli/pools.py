@@ -1,5 +1,6 @@
 """Workers with labels: whether there are those that runs wait for."""
 
+import asyncio
 from collections.abc import Iterable
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -12,12 +13,21 @@ from branchwork.labels import Labels, told_labels
 from branchwork.names import step_queue
 
 _MOST_RUNS = 200
+_STARTING_SECONDS = 1.0
 
 
 async def unserved(client: Client, needed: Iterable[Labels]) -> list[Labels]:
     """Those sets of labels that no worker has, as far as can be told."""
     kind = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
     return [labels for labels in needed if not await is_polled(client, step_queue(labels), kind)]
+
+
+async def still_unserved(client: Client, needed: Iterable[Labels]) -> list[Labels]:
+    """As `unserved`; a worker that is just starting asks for work a moment later."""
+    missing = await unserved(client, needed)
+    if missing:
+        await asyncio.sleep(_STARTING_SECONDS)
+    return await unserved(client, missing)
 
 
 def told_unserved(labels: Labels) -> str:

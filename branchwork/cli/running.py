@@ -9,7 +9,7 @@ import typer
 from branchwork.addresses import is_url
 from branchwork.cli.cancelling import cancel_run, cancel_step
 from branchwork.cli.follow import INTERRUPTED, Watcher, Wish
-from branchwork.cli.pools import told_unserved, unserved
+from branchwork.cli.pools import still_unserved, told_unserved
 from branchwork.cli.registry import add
 from branchwork.cli.repository import Repository
 from branchwork.cli.request import Options, prepare
@@ -135,7 +135,7 @@ async def _run(
 async def launch(here: Session, client: Branchwork, request: RunRequest, starting: Starting) -> int:
     """Start a run and, unless it shall be left to itself, show it until it ends."""
     started = await client.start(request, starting.run)
-    missing = await unserved(client.client, needed_labels(request.plan))
+    missing = await still_unserved(client.client, needed_labels(request.plan))
     here.output.say_all(map(told_unserved, missing))
     if starting.detach:
         here.output.raw(started)
