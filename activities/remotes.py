@@ -35,6 +35,8 @@ _BRANCHES = "+refs/heads/*:refs/remotes/origin/*"
 _HEAD = "+HEAD:refs/remotes/origin/HEAD"
 _ALL = ("--prune", "--tags", "--force")
 """With tags, wherever they were moved to; those that agents made here stay."""
+_PUSHES = 3
+"""A remote also refuses what meets somebody else's push that is under way."""
 _CLONE_SECONDS = 6 * 3600
 """Bound on the first fetch: one that was cut short begins again from nothing."""
 
@@ -162,16 +164,21 @@ class Remote:
         Does nothing for refs that hold the commit already, so an interrupted push may be
         made again. Raises RefTaken; RemoteUnreachable, RemoteRefused. One process.
         """
-        if self._push(changes) is None:
-            return
+        undone, complaint = changes, ""
+        for _ in range(_PUSHES):
+            complaint = self._push(undone) or ""
+            if not complaint:
+                return
+            undone = self._undone(changes)
+        raise rejected(self.url, complaint)
+
+    def _undone(self, changes: Sequence[RefChange]) -> Sequence[RefChange]:
         found = self.read([change.ref for change in changes])
         undone = [change for change in changes if found.get(change.ref) != change.commit]
         for change in undone:
             if found.get(change.ref) != change.expected:
                 raise RefTaken(change.ref, found.get(change.ref))
-        # Somebody else's push was under way; or the remote does not want it.
-        if complaint := self._push(undone):
-            raise rejected(self.url, complaint)
+        return undone
 
     def read_below(self, top: str) -> Mapping[str, str]:
         """All refs of the remote whose names begin with `top`, and what they hold."""

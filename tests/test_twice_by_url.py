@@ -1,10 +1,12 @@
 """Every activity called twice, by one host or by two, on a repository that is named by its URL."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.git import GitError
 from benches import Bench, call
 from branchwork.contract import AttemptRequest, BaseRequest, LandRequest, Need
 from branchwork.names import base_ref, result_ref, step_ref
@@ -140,3 +142,27 @@ async def test_two_sides_that_conflict_are_named(remote: Remote) -> None:
         await call(remote.there.steps.run_step, remote.attempt("three", "true", *needs))
 
     assert error.value.type == "Conflict"
+
+
+async def test_work_that_cannot_be_pushed_stays_until_it_can(
+    remote: Remote, tmp_path: Path
+) -> None:
+    await remote.base(remote.here)
+    request = remote.attempt("s", "true")
+    place = remote.here.place(request)
+    place.record(base=place.make(), began=True)
+    (place.worktree / "half").write_text("half\n")
+    remote.bare.rename(tmp_path / "away.git")
+
+    with pytest.raises(GitError, match="refused"):
+        place.keep_leftover(datetime.now(UTC))
+    (here,) = refs_of(place.repository, "refs/branchwork/run-1/attempts").values()
+    was_there = place.worktree.exists()
+    (tmp_path / "away.git").rename(remote.bare)
+    place.keep_leftover(datetime.now(UTC))
+
+    (there,) = refs_of(remote.bare, "refs/branchwork/run-1/attempts").values()
+    assert was_there
+    assert files_of(place.repository, here)["half"] == "half"
+    assert files_of(remote.bare, there)["half"] == "half"
+    assert not place.worktree.exists()
