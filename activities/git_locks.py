@@ -8,13 +8,13 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from activities.git_faults import GitError
-from activities.owning import owned_if_free
+from activities.owning import taken
 
 STALE_SECONDS = 10
 """A git of ours holds the lock of a ref for milliseconds; on a slow disk for longer."""
@@ -42,12 +42,18 @@ def remove_dead_locks(git_folder: Path, commits: dict[str, str], ours: str) -> N
             _remove_dead(git_folder, commits, ours)
 
 
-def no_refs_in_work(git_folder: Path) -> AbstractContextManager[bool]:
+@contextmanager
+def no_refs_in_work(git_folder: Path) -> Iterator[bool]:
     """Whether no git of ours sets refs, nor will while the block lasts.
 
     Otherwise it is not to be told whose their locks are.
     """
-    return owned_if_free(git_folder / "refs")
+    # Not made if it is not there: the repository may have been moved away.
+    descriptor = os.open(git_folder / "refs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield taken(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def old_locks(git_folder: Path, ours: str) -> list[Path]:

@@ -21,9 +21,9 @@ async def owned(folder: Path, waiting: Callable[[], None] = lambda: None) -> Asy
     `waiting` is called once if somebody else has it.
     """
     with _opened(folder) as descriptor:
-        if not _taken(descriptor):
+        if not taken(descriptor):
             waiting()
-            while not _taken(descriptor):  # noqa: ASYNC110  # other processes set no event
+            while not taken(descriptor):  # noqa: ASYNC110  # other processes set no event
                 await asyncio.sleep(_LOOK_SECONDS)
         yield
 
@@ -32,7 +32,7 @@ async def owned(folder: Path, waiting: Callable[[], None] = lambda: None) -> Asy
 def owned_if_free(folder: Path) -> Iterator[bool]:
     """Whether nobody works on that step, and nobody else can while the block lasts."""
     with _opened(folder) as descriptor:
-        yield _taken(descriptor)
+        yield taken(descriptor)
 
 
 def is_owned(folder: Path) -> bool:
@@ -55,7 +55,8 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _taken(descriptor: int) -> bool:
+def taken(descriptor: int) -> bool:
+    """Whether the lock on that open folder is ours now; nobody is waited for."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
