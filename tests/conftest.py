@@ -7,9 +7,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
+
+# The same examples every time, on however slow a machine; `search` looks for others.
+settings.register_profile("steady", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile("steady")
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 

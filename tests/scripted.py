@@ -39,6 +39,8 @@ class Script:
     acts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base_fails: str | None = None
     base_never_comes: bool = False
+    base_waits: bool = False
+    """For `release`."""
     landing_fails: str | None = None
     text: str = ""
     """Of the failures of base and landing."""
@@ -57,6 +59,8 @@ class Script:
     @activity.defn(name="resolve_base")
     async def resolve_base(self, request: BaseRequest) -> Base:
         self.based.append(request)
+        if self.base_waits:
+            await self.release.wait()
         if self.base_never_comes:
             raise ApplicationError("busy", type="Locked")
         if self.base_fails:

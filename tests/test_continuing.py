@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import WorkflowEnvironment
 
 from branchwork.following import Follower
 from branchwork.outcomes import RunReport
-from conftest import SCRIPTS
 from repositories import files_of, make_repository
 from scripted import Script, outcomes, plan_of, run, started, until
+from servers import impatient_server
 from workers import serving
 
 RETRY = {"attempts": 4, "initial": "1s", "maximum": "1s"}
@@ -24,17 +22,8 @@ RETRY = {"attempts": 4, "initial": "1s", "maximum": "1s"}
 
 @pytest.fixture(scope="module")
 async def impatient() -> AsyncIterator[Client]:
-    """A server that suggests to continue a history after 40 events, not 4,096."""
-    settings = ["limit.historyCount.suggestContinueAsNew=40"]
-    settings += ["history.transferProcessorMaxPollRPS=1000"]
-    async with await WorkflowEnvironment.start_local(
-        data_converter=pydantic_data_converter,
-        dev_server_existing_path=str(SCRIPTS / "temporal"),
-        dev_server_extra_args=[
-            part for setting in settings for part in ("--dynamic-config-value", setting)
-        ],
-    ) as environment:
-        yield environment.client
+    async with impatient_server(events=40) as client:
+        yield client
 
 
 async def histories(client: Client, run: str) -> int:
