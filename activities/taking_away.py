@@ -102,5 +102,7 @@ def _keep_and_remove(record: Record, state: StateFolder) -> str | None:
     place = recorded(record, state)
     kept = record.base and record.began
     ref = place.keep_late(record.base, datetime.now(UTC)) if kept and record.base else None
+    # Whoever is handed this attempt all the same begins it anew.
+    place.record(began=False, agent_end=None)
     place.remove()
     return ref

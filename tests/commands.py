@@ -86,7 +86,7 @@ class Commands:
         raise AssertionError(f"{step} never was {status}: {report}")
 
     def down(self) -> None:
-        self("down")
+        self("down", "--agents")
 
 
 @contextmanager

@@ -312,3 +312,42 @@ def test_a_cancel_without_a_server_says_how_to_get_one(commands: Commands, gate:
 
     assert refused.returncode == 1
     assert "start one with `branchwork up`" in refused.stderr
+
+
+def test_down_says_what_goes_on_without_it_and_up_takes_it_up_again(
+    commands: Commands, gate: Path
+) -> None:
+    run = under_way(commands, gate)
+
+    down = commands("down")
+    running = processes_of(run)
+    commands("up")
+    gate.touch()
+    watched = commands("watch", run)
+
+    assert "2 agents go on running without a worker" in down.stderr
+    assert "1 run is under way and goes on after `branchwork up`" in down.stderr
+    assert running
+    assert watched.returncode == 0, watched.stderr
+    assert [step["attempts"] for step in commands.json("status", run)["steps"]] == [1, 1, 1]
+
+
+def test_down_ends_agents_when_asked_to_and_their_steps_begin_anew(
+    commands: Commands, gate: Path
+) -> None:
+    run = under_way(commands, gate)
+    kill(commands, "worker")
+
+    down = commands("down", "--agents")
+    left = [*processes_of(run), *worktrees_of(commands.repository)]
+    again = commands("down", "--agents")
+    gate.touch()
+    commands("up")
+    watched = commands("watch", run)
+
+    for step in ("one", "two"):
+        ref = f"refs/branchwork/{run}/attempts/{step}/1"
+        assert f"agent of {step} of {run}: ended, its work is kept on {ref}" in down.stderr
+    assert left == []
+    assert "neither server nor worker" in again.stderr
+    assert watched.returncode == 0, watched.stderr

@@ -19,6 +19,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from branchwork.cli.processes import is_pid_alive
+from branchwork.contract import RUN_PLAN
 from branchwork.names import RUN_QUEUE, STEP_QUEUE
 from branchwork.settings import LOOPBACK, Settings
 
@@ -89,6 +90,11 @@ async def keep_runs(client: Client, time: timedelta) -> None:
     await client.workflow_service.update_namespace(
         UpdateNamespaceRequest(namespace=client.namespace, config=config)
     )
+
+
+async def runs_under_way(client: Client) -> int:
+    query = f"WorkflowType = '{RUN_PLAN}' AND ExecutionStatus = 'Running'"
+    return (await client.count_workflows(query)).count
 
 
 async def unserved_queues(client: Client) -> list[str]:

@@ -1,6 +1,6 @@
 """Find the Temporal server and the worker, start what is missing, stop what was started."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from branchwork.cli.connection import Connection, Say, ServingError, UnreachableError
@@ -68,16 +68,21 @@ async def ensure_worker(
             await EmbeddedWorker(settings, command).start(connection, say)
 
 
-async def stop_all(settings: Settings, say: Say) -> None:
-    """Stop the worker, then the server, that `up` or `run` started; runs stay on disk."""
+async def stop_all(settings: Settings, say: Say, between: Callable[[], int] = lambda: 0) -> int:
+    """Stop the worker, then the server, that `up` or `run` started; runs stay on disk.
+
+    `between` is done when no worker is left; its exit code is the answer.
+    """
     server, worker = EmbeddedServer(settings), EmbeddedWorker(settings)
     async with alone(server.folder):
-        stopped = [
-            await _stop("worker", worker.running(), worker.mark, PATIENCE_SECONDS, say),
-            await _stop("server", server.running(), server.mark, _SERVER_PATIENCE_SECONDS, say),
-        ]
-    if not any(stopped):
+        worker_stopped = await _stop("worker", worker.running(), worker.mark, PATIENCE_SECONDS, say)
+        code = between()
+        server_stopped = await _stop(
+            "server", server.running(), server.mark, _SERVER_PATIENCE_SECONDS, say
+        )
+    if not (worker_stopped or server_stopped):
         say(f"neither server nor worker of {settings.state} is running")
+    return code
 
 
 def server_state(settings: Settings) -> ServerRecord | None:

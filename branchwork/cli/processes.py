@@ -19,6 +19,7 @@ WORKER = (sys.executable, "-P", "-m", "worker")
 """`-P`, or a folder called `worker` where the user stands would be taken for ours."""
 
 GC = (sys.executable, "-P", "-m", "worker.gc")
+AGENTS = (sys.executable, "-P", "-m", "worker.agents")
 
 _MISLEADING = frozenset(
     {
@@ -113,6 +114,12 @@ def become_worker(slots: int | None, labels: Sequence[str], changes: Mapping[str
 def become_gc(*options: str) -> NoReturn:
     """Replace this process by the program that may look at repositories and processes."""
     _become([*GC, *options], {})
+
+
+def run_agents(*options: str) -> int:
+    """Say of agents that run without a worker, or end them; its exit code."""
+    command = [*AGENTS, *options]
+    return subprocess.run(command, env=_environment({}), check=False).returncode  # noqa: S603  # our own program
 
 
 def _become(command: list[str], changes: Mapping[str, str]) -> NoReturn:

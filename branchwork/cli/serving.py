@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from branchwork.cli.doctor import diagnose
-from branchwork.cli.embedded import server_state, stop_all
+from branchwork.cli.embedded import server_state
 from branchwork.cli.processes import become_worker
 from branchwork.cli.registry import add
 from branchwork.cli.running import JsonOption
 from branchwork.cli.session import Session, session
+from branchwork.cli.stopping import stop
 from branchwork.errors import RefusedError
 from branchwork.labels import bad_labels
 
@@ -33,11 +34,14 @@ def up(*, json: JsonOption = False) -> int:
     return asyncio.run(_up(session(), json=json))
 
 
-def down() -> int:
+def down(
+    *,
+    agents: Annotated[
+        bool, typer.Option("--agents", help="End agents that run, too; their work is kept.")
+    ] = False,
+) -> int:
     """Stop the embedded server and worker; runs under way go on after the next `up`."""
-    here = session()
-    asyncio.run(stop_all(here.settings, here.output.say))
-    return 0
+    return asyncio.run(stop(session(), agents=agents))
 
 
 def worker(
