@@ -24,7 +24,7 @@ class LeftAgents:
     ) -> None:
         self._state = state
         self._blocking = blocking
-        self._taking = TakingAway(state, host, environ, blocking, _why)
+        self._taking = TakingAway(state, host, environ, blocking, _why, begins_anew=True)
 
     async def running(self) -> list[Left]:
         """By step. An agent that ended by itself is not one: the next worker judges it."""

@@ -38,19 +38,23 @@ class Taken(NamedTuple):
 class TakingAway:
     """On one host. It is decided under the step's lock: a try that starts meanwhile waits."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the last one by name
         self,
         state: StateFolder,
         host: str,
         environ: Mapping[str, str],
         blocking: Blocking,
         why: Why,
+        *,
+        begins_anew: bool = False,
     ) -> None:
         self._state = state
         self._host = host
         self._environ = environ
         self._blocking = blocking
         self._why = why
+        self._begins_anew = begins_anew
+        """Whether the attempts go on: then the record must not tell of an agent any more."""
 
     async def take(self, left: Left) -> Taken:
         """Nothing of a step that somebody works on, or may go on with.
@@ -77,7 +81,7 @@ class TakingAway:
         place = recorded(record, self._state)
         more = await sweep(marker_of(place.folder))
         await log_last_words(record, place, self._environ)
-        ref = await self._blocking(_keep_and_remove, record, self._state)
+        ref = await self._blocking(self._keep_and_remove, record)
         return Taken(processes=sum(ended) + more, worktree=True, ref=ref)
 
     async def _end(self, left: Left, attempt: int, record: Record | None) -> int:
@@ -85,6 +89,15 @@ class TakingAway:
         if not await self._why(left.run, left.step, attempt, host):
             return 0
         return await sweep(marker_of(self._state.attempt(left.run, left.step, attempt)))
+
+    def _keep_and_remove(self, record: Record) -> str | None:
+        place = recorded(record, self._state)
+        kept = record.base and record.began
+        ref = place.keep_late(record.base, datetime.now(UTC)) if kept and record.base else None
+        if self._begins_anew:
+            place.record(began=False, agent_end=None)
+        place.remove()
+        return ref
 
     async def _is_left_over(self, left: Left, record: Record) -> bool:
         attempt = record.request.attempt
@@ -96,13 +109,3 @@ def _remove_if_empty(attempts: Path) -> None:
     with suppress(OSError):
         attempts.rmdir()
         attempts.parent.rmdir()
-
-
-def _keep_and_remove(record: Record, state: StateFolder) -> str | None:
-    place = recorded(record, state)
-    kept = record.base and record.began
-    ref = place.keep_late(record.base, datetime.now(UTC)) if kept and record.base else None
-    # Whoever is handed this attempt all the same begins it anew.
-    place.record(began=False, agent_end=None)
-    place.remove()
-    return ref
