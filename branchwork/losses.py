@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from branchwork.names import host_of_queue, host_queue
+from branchwork.names import host_of_queue, host_queue, labels_of_queue
 from branchwork.sights import Activity, Loss, Lost
 
 SUSPECT_SECONDS = 3.0
@@ -133,7 +133,9 @@ def _hosts_lost(silent: Iterable[Activity], hearing: Hearing, now: float) -> lis
 def _missing(step: str, activity: Activity) -> Lost:
     """A busy worker is not a missing one: only a queue that nobody serves counts."""
     host = host_of_queue(activity.queue)
-    return Lost(loss=Loss.HOST, name=host) if host else Lost(loss=Loss.TAKER, name=step)
+    if host:
+        return Lost(loss=Loss.HOST, name=host)
+    return Lost(loss=Loss.TAKER, name=step, labels=labels_of_queue(activity.queue))
 
 
 def _host(activity: Activity) -> str:

@@ -68,6 +68,12 @@ def host_of_queue(queue: str) -> str | None:
     return queue.removeprefix(prefix) if queue.startswith(prefix) else None
 
 
+def labels_of_queue(queue: str) -> Labels:
+    """What its workers have; none for the queue that any worker serves."""
+    prefix = f"{STEP_QUEUE}."
+    return tuple(queue.removeprefix(prefix).split("+")) if queue.startswith(prefix) else ()
+
+
 def run_branch(run: str) -> str:
     return f"branchwork/{run}"
 

@@ -16,6 +16,7 @@ from temporalio.client import (
 from temporalio.converter import DataConverter
 
 from branchwork.contract import OUTCOME_MEMO, PLAN_MEMO, REPOSITORY_MEMO, STARTED_MEMO, Pulse
+from branchwork.labels import Labels
 from branchwork.models import Message
 from branchwork.outcomes import Outcome, RunReport
 
@@ -68,6 +69,8 @@ class Lost(Message):
     loss: Loss
     name: str = ""
     """Of the host or step."""
+    labels: Labels = ()
+    """What a worker must have to take the step."""
     is_back: bool = False
     """A worker of that host is there again, and has not yet taken up what the dead one had."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from branchwork.cli.losses import changes, while_cancelling
 from branchwork.contract import Pulse
 from branchwork.losses import Hearing, Signs, Watch
-from branchwork.names import host_queue
+from branchwork.names import host_queue, step_queue
 from branchwork.outcomes import RunReport
 from branchwork.sights import Activity, Loss, Lost, Sight
 
@@ -121,7 +121,7 @@ def test_a_step_that_nobody_can_take_is_named_and_one_for_busy_workers_is_not() 
 
     watch = watched(9, ("branchwork.steps", "1@host-a"), **steps)
 
-    assert watch.lost(9, CLOCK) == (Lost(loss=Loss.TAKER, name="a"),)
+    assert watch.lost(9, CLOCK) == (Lost(loss=Loss.TAKER, name="a", labels=("gpu",)),)
 
 
 def test_what_waits_for_one_host_alone_misses_the_worker_of_that_host() -> None:
@@ -158,3 +158,13 @@ def test_a_cancel_says_once_what_it_waits_for() -> None:
 
     assert list(while_cancelling(sight(), sight(WORKER), "branchwork up")) == [waits]
     assert list(while_cancelling(sight(WORKER), sight(WORKER), "branchwork up")) == []
+
+
+def test_a_step_that_no_worker_has_the_labels_for_is_told_with_the_command_that_helps() -> None:
+    watch = watched(60, train=waiting(step_queue(("gpu", "linux"))))
+
+    (lost,) = watch.lost(60, CLOCK)
+
+    (told,) = changes(None, sight(lost), "branchwork up")
+    assert "no worker takes step train, runs_on: [gpu, linux]" in told
+    assert told.endswith("start one with `branchwork worker --label gpu --label linux`")

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator
 
+from branchwork.cli.pools import with_labels
+from branchwork.labels import told_labels
 from branchwork.sights import Loss, Lost, Sight
 
 
 def sentence(lost: Lost, remedy: str) -> str:
     """`remedy` is the command that brings server and worker back; empty if none of ours does."""
+    if lost.labels:
+        # Another command than that which brings back the worker that was here.
+        step, labels = lost.name, told_labels(lost.labels)
+        return f"no worker takes step {step}, {labels}; start one with `{with_labels(lost.labels)}`"
     hint = f" (`{remedy}` starts {{}})" if remedy else ""
     match lost.loss:
         case Loss.SERVER:

@@ -31,10 +31,11 @@ async def still_unserved(client: Client, needed: Iterable[Labels]) -> list[Label
 
 
 def told_unserved(labels: Labels) -> str:
-    return f"no worker serves {told_labels(labels)}; start one with `{remedy(labels)}`"
+    return f"no worker serves {told_labels(labels)}; start one with `{with_labels(labels)}`"
 
 
-def remedy(labels: Labels) -> str:
+def with_labels(labels: Labels) -> str:
+    """The command that starts a worker with these labels."""
     return " ".join(["branchwork worker", *(f"--label {label}" for label in labels)])
 
 
@@ -48,7 +49,7 @@ async def look_at_pools(client: Client) -> list[Finding]:
             level=Level.WARNING if labels in missing else Level.OK,
             text=f"{'no' if labels in missing else 'a'} worker serves {told_labels(labels)},"
             f" which {runs[0]} needs{_more(runs)}",
-            next=remedy(labels) if labels in missing else None,
+            next=with_labels(labels) if labels in missing else None,
         )
         for labels, runs in sorted(waiting.items())
     ]
