@@ -67,9 +67,9 @@ async def request_of(client: Client, run: str) -> RunRequest:
 async def rebuilt_report(
     client: Client, description: WorkflowExecutionDescription, known: RunReport | None = None
 ) -> RunReport:
-    """Of a run that ended without telling of its steps, from its history.
+    """Of a run that cannot tell of its steps, from its history.
 
-    `known` is what it told; None where Temporal ended it.
+    It ended without; or it is under way and no worker is there to ask. `known` is what it told.
     """
     run = description.id
     broken = known or broken_report(run, description)
@@ -155,7 +155,7 @@ def _is_lightened(step: StepReport) -> bool:
 
 
 def _steps(request: RunRequest, told: Told, report: RunReport) -> tuple[StepReport, ...]:
-    """How the steps of a run stood when it ended as `report` says."""
+    """How the steps of a run stand, or stood when it ended as `report` says."""
     progress = Progress(request.plan, request.reuse)
     progress.restore(told.carried.steps if told.carried else ())
     for step, attempt in told.attempts.items():
@@ -163,6 +163,8 @@ def _steps(request: RunRequest, told: Told, report: RunReport) -> tuple[StepRepo
         if end := told.ends.get((step, attempt)):
             progress.begin(step, attempt, end.started_at)
             progress.end(step, end)
+    if report.outcome is None:
+        return progress.reports
     reason = report.reason or "the run ended"
     ended_at = report.ended_at or report.started_at
     for left in progress.begun():

@@ -317,6 +317,7 @@ def test_a_result_that_is_gone_fails_by_name_and_says_how_to_go_on(
 
     assert failed.returncode == 1
     assert "ResultGone: " in failed.stderr
+    assert failed.stderr.endswith("  go on        branchwork retry again-gone\n")
     assert "`branchwork retry again-gone a c`" in failed.stderr
     assert mended.returncode == 0, mended.stderr
     assert ledger.runs == {"a": 2, "b": 2, "c": 2, "d": 1}

@@ -1,7 +1,11 @@
 """`show`: what is known of a step, and that its commands get at the work."""
 
+import json
+import os
 import shlex
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +91,25 @@ def test_a_running_step_is_shown_and_its_kept_work_after_the_cancel(commands: Co
     assert "ref      none: the attempt is under way; its work is put on a ref when it" in running
     assert cancelled["outcome"] == "cancelled"
     assert content_of(commands.repository, cancelled["ref"], "half") == "half"
+
+
+def test_steps_are_shown_also_while_no_worker_is_there_to_tell_of_them(
+    commands: Commands, tmp_path: Path
+) -> None:
+    plan = SLEEPING.replace("sleep 300", f"while ! test -e {tmp_path}/go; do sleep 0.2; done")
+    commands("run", commands.plan(plan), "--detach", "--id", "shown-alone")
+    commands.until_step("shown-alone", "slow", "running")
+    mark = next(Path(commands.environment["XDG_STATE_HOME"]).glob("branchwork/worker/worker.json"))
+    os.kill(json.loads(mark.read_text())["pid"], signal.SIGKILL)
+
+    text = commands("show", "shown-alone", "slow").stdout
+    (tmp_path / "go").touch()
+    commands("up")
+
+    assert "attempt  1 of 1\n" in text
+    assert "outcome  running\n" in text
+    assert f"{commands.environment['XDG_STATE_HOME']}/branchwork/runs/shown-alone/slow/1" in text
+    commands.until_step("shown-alone", "slow", "succeeded")
 
 
 def test_a_result_that_was_taken_over_is_shown_with_where_it_is_from(

@@ -167,6 +167,8 @@ def _tell_end(here: Session, report: RunReport, *, json: bool) -> None:
         here.output.say(f"  Temporal UI  {link}")
     if report.branch:
         here.output.say(f"  result       {report.branch} at {str(report.result)[:10]}")
+    if report.outcome is not Outcome.SUCCEEDED:
+        here.output.say(f"  go on        branchwork retry {report.run}")
     if json:
         here.answer_json(report.model_dump(mode="json"))
     elif report.branch:

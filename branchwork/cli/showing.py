@@ -15,10 +15,10 @@ from branchwork.cli.running import JsonOption, RunArgument
 from branchwork.cli.session import Session, session
 from branchwork.cli.view import clock, harmless
 from branchwork.client import Branchwork
-from branchwork.errors import RefusedError
-from branchwork.histories import told_by
+from branchwork.errors import RefusedError, WorkerSilentError
+from branchwork.histories import rebuilt_report, told_by
 from branchwork.names import attempt_refs, step_ref
-from branchwork.outcomes import StepReport
+from branchwork.outcomes import RunReport, StepReport
 from branchwork.problems import nearest
 from branchwork.works import Work, chosen_attempt, needs_history, work_of
 
@@ -63,12 +63,19 @@ def _worktree(here: Session, work: Work) -> Path | None:
 
 
 async def _step(client: Branchwork, run: str, step: str) -> StepReport:
-    report = await client.report(run)
+    report = await _report(client, run)
     for found in report.steps:
         if found.step == step:
             return found
     known = nearest(step, [found.step for found in report.steps])
     raise RefusedError(f"run {run} has no step {step!r}{known}; see `branchwork status {run}`")
+
+
+async def _report(client: Branchwork, run: str) -> RunReport:
+    try:
+        return await client.report(run)
+    except WorkerSilentError:
+        return await rebuilt_report(client.client, await client.describe(run))
 
 
 def _refs(repository: str, run: str, step: str) -> Mapping[str, str] | None:
