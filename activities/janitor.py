@@ -45,7 +45,8 @@ class Janitor:
         self._standing_of = standing_of
         self._taking = TakingAway(state, host, environ, blocking, self._why)
         self._complained: set[StepKey] = set()
-        self._is_waiting = False
+        self._at_work: set[StepKey] = set()
+        self._soon: asyncio.TimerHandle | None = None
         self._woken = asyncio.Event()
         self._some = asyncio.Semaphore(AT_ONCE)
 
@@ -53,47 +54,64 @@ class Janitor:
         """Look now: a try left its agent to somebody else, and there may be nobody."""
         self._woken.set()
 
+    def _look_soon(self) -> None:
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(SOON_SECONDS, self._wake_now)
+
+    def _wake_now(self) -> None:
+        self._soon = None
+        self.wake()
+
     async def tidy_for_ever(self) -> None:
         """First of all what is seen in the repositories only: they are many, and far away."""
-        await self._tidy_all(thoroughly=True)
-        while True:
-            pause = SOON_SECONDS if self._is_waiting else INTERVAL_SECONDS
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
-            self._woken.clear()
-            await self._tidy_all(thoroughly=False)
+        async with asyncio.TaskGroup() as steps:
+            await self._look_all(steps, thoroughly=True)
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), INTERVAL_SECONDS)
+                self._woken.clear()
+                await self._look_all(steps, thoroughly=False)
 
-    async def _tidy_all(self, *, thoroughly: bool) -> None:
+    async def _look_all(self, steps: asyncio.TaskGroup, *, thoroughly: bool) -> None:
         try:
-            await self.tidy(thoroughly=thoroughly)
+            await self._look(steps, thoroughly=thoroughly)
         except Exception:  # noqa: BLE001  # the next look may go well
             _log.exception("what is left on this host could not be looked at")
 
     async def tidy(self, *, thoroughly: bool = False) -> None:
-        """Fails for one step alone: the others are tidied, and it is tried again later."""
-        found = await self._blocking(_look, self._state, thoroughly=thoroughly)
-        self._is_waiting = False
+        """Look once; returns when all that was found is dealt with."""
         async with asyncio.TaskGroup() as steps:
-            for left in found:
+            await self._look(steps, thoroughly=thoroughly)
+
+    async def _look(self, steps: asyncio.TaskGroup, *, thoroughly: bool) -> None:
+        """Waits for no step: what a next look finds must not wait for agents deaf to TERM."""
+        for left in await self._blocking(_there, self._state, thoroughly=thoroughly):
+            if _key(left) not in self._at_work:
+                self._at_work.add(_key(left))
                 steps.create_task(self._tidy(left))
         await self._blocking(empty_trash, self._state.trash)
         if thoroughly:
             await self._blocking(_remove_junk, self._state)
 
     async def _tidy(self, left: Left) -> None:
+        """Fails for one step alone: it is tried again later."""
         try:
             async with self._some:
                 taken = await self._taking.take(left)
+            _tell(left, taken)
+            if taken.is_waiting:
+                self._look_soon()
+            if taken.worktree:
+                await self._blocking(empty_trash, self._state.trash)
         except Exception as error:  # noqa: BLE001  # whatever it is, it stops neither worker nor janitor
             self._complain(left, str(error))
-        else:
-            self._is_waiting |= taken.is_waiting
-            _tell(left, taken)
+        finally:
+            self._at_work.discard(_key(left))
 
     def _complain(self, left: Left, what: str) -> None:
         """Once for each: it is looked at every half minute."""
-        if (left.run, left.step) not in self._complained:
-            self._complained.add((left.run, left.step))
+        if _key(left) not in self._complained:
+            self._complained.add(_key(left))
             _log.warning("what step %s of run %s left is still here: %s", left.step, left.run, what)
 
     async def _why(self, run: str, step: str, attempt: int, host: str) -> str | None:
@@ -101,7 +119,11 @@ class Janitor:
         return why_left_over(standing, step, attempt, host) if standing else None
 
 
-def _look(state: StateFolder, *, thoroughly: bool) -> Sequence[Left]:
+def _key(left: Left) -> StepKey:
+    return left.run, left.step
+
+
+def _there(state: StateFolder, *, thoroughly: bool) -> Sequence[Left]:
     return what_is_there(state, repositories_of(state) if thoroughly else ())
 
 
