@@ -1,6 +1,7 @@
 """The end of an attempt: what its agent left is judged, kept, published and put on record."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ PAUSES_SECONDS = (1, 2, 4, 8, 15, 30)
 where the agent would have to work once more."""
 _LONGEST_AFTER_CANCEL = 2
 """Of these pauses."""
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Surroundings:
     metrics: Metrics
     first_scheduled_at: datetime
     """When Temporal scheduled this turn's first try."""
+    is_cancelled: Callable[[], bool]
     cancel_is_wanted: Callable[[], bool]
     """Whether a cancel means that the step shall end; if not, a later turn goes on."""
 
@@ -63,14 +66,21 @@ class Closing:
                 return await self._around.blocking(self._close, base, agent_end, is_last=is_last)
             except GitError as error:
                 fault = while_under_way(error)
-                # Who cancels is not to wait for a disk: the janitor keeps it when there is room.
-                if not fault.transient or (
-                    pause > _LONGEST_AFTER_CANCEL and self._around.cancel_is_wanted()
-                ):
+                # Nobody who cancels waits for a disk: a later turn or the janitor keeps it then.
+                is_enough = pause > _LONGEST_AFTER_CANCEL and self._around.is_cancelled()
+                if is_enough or not fault.transient:
                     raise
                 self._around.heart.phase(f"keeping, again in {pause} s: {fault.name}: {fault}")
-            await asyncio.sleep(pause)
+            await self._pause(pause)
         return await self._around.blocking(self._close, base, agent_end, is_last=is_last)
+
+    async def _pause(self, seconds: float) -> None:
+        """Shorter once a cancel came: no exception tells of it in here."""
+        until = time.monotonic() + seconds
+        while (  # noqa: ASYNC110  # no event is given to us
+            left := until - time.monotonic()
+        ) > 0 and not self._around.is_cancelled():
+            await asyncio.sleep(min(left, _LOOK_SECONDS))
 
     def _close(self, base: str, agent_end: AgentEnd | None, *, is_last: bool) -> AttemptEnd:
         kept = self._keep(base)

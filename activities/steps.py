@@ -111,6 +111,7 @@ class StepActivities:
             heart=heart,
             metrics=self._metrics,
             first_scheduled_at=info.scheduled_time,
+            is_cancelled=activity.is_cancelled,
             cancel_is_wanted=_cancel_is_wanted,
         )
         with git_faults_named(worktree=place.worktree):
