@@ -18,6 +18,7 @@ from activities.git_calls import (
     without_git_variables,
 )
 from activities.git_faults import GitError
+from activities.git_locks import open_folder
 
 __all__ = [
     "Answer",
@@ -98,7 +99,7 @@ def folder_lock(folder: Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
     Raises Locked, to be retried, if it is not had within `seconds`.
     """
     # An open file of its own, also within one process: so threads exclude each other.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_folder(folder)
     try:
         _take(descriptor, folder, seconds)
         yield descriptor

@@ -5,6 +5,7 @@ process outlives its call.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import git as gitpython
 
-from activities.git_faults import GitError, fault_of
+from activities.git_faults import GitError, fault_of, not_there
 
 GIT_SECONDS = 900
 """Bound on one git process; the checkout of a very large repository takes minutes."""
@@ -140,7 +141,7 @@ def call_git(  # noqa: PLR0913  # all but the first two by name
     try:
         started = start(*arguments, istream=subprocess.PIPE, as_process=True, env=env)
     except gitpython.GitCommandNotFound as error:
-        raise GitError("git cannot be started; install git 2.38 or later", "GitMissing") from error
+        raise _not_started(folder) from error
     process = cast("subprocess.Popen[bytes]", started.proc)
     out, complaint = _finish(process, encoded(text), seconds, f"git {command} in {folder}")
     answer = Answer(process.returncode, out, complaint.decode(errors="replace"))
@@ -150,10 +151,18 @@ def call_git(  # noqa: PLR0913  # all but the first two by name
     return answer
 
 
+def _not_started(folder: Path) -> GitError:
+    if shutil.which(gitpython.Git.GIT_PYTHON_GIT_EXECUTABLE or "git"):
+        return not_there(f"{folder} went away while git was started there")
+    return GitError("git cannot be started; install git 2.38 or later", "GitMissing")
+
+
 def _written_in(folder: Path, env: Mapping[str, str]) -> Path:
     """Where a git in `folder` writes, as far as that is known without asking one."""
-    named = Path(env.get("GIT_DIR", folder / ".git"))
-    return named if named.is_dir() else folder
+    if "GIT_DIR" in env:
+        return Path(env["GIT_DIR"])
+    own = folder / ".git"
+    return own if own.is_dir() else folder
 
 
 def _finish(

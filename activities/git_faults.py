@@ -32,12 +32,15 @@ class _Known(NamedTuple):
     transient: bool = False
 
 
+_NAME_ONE = "name the folder of a git repository"
+
 # Git has exit statuses for nothing of this; its words are those of LC_ALL=C. The first that fits.
 _KNOWN = (
     _Known(
-        "not a git repository|cannot change to|must be run in a work tree",
+        "not a git repository|cannot change to|must be run in a work tree"
+        "|unable to create temporary file: No such file",
         "NotARepository",
-        "name the folder of a git repository",
+        _NAME_ONE,
     ),
     _Known(
         "dubious ownership",
@@ -111,9 +114,12 @@ _WORDLESS = re.compile("unable to (write|create)|couldn't write|could not (creat
 def fault_of(what: str, status: int, complaint: str, folder: Path | None = None) -> GitError:
     """The fault that `complaint`, git's stderr, tells of; GitFailed where it is not known.
 
-    Where git could not write and does not say why, it is tried in `folder`.
+    `folder` is where git wrote. If it is gone, so is what git complains about; where git
+    could not write and does not say why, it is tried there.
     """
     words = _last_lines(complaint)
+    if folder and not folder.is_dir():
+        return not_there(f"{what} failed: {words}")
     for known in _KNOWN:
         if re.search(known.pattern, complaint):
             text = f"{what} failed: {words}"
@@ -121,6 +127,10 @@ def fault_of(what: str, status: int, complaint: str, folder: Path | None = None)
     if folder and _WORDLESS.search(complaint) and (error := _refusal(folder)):
         return disk_fault(f"{what} failed: {words}: {error.strerror}", error)
     return GitError(f"{what} failed with exit status {status}: {words}")
+
+
+def not_there(text: str) -> GitError:
+    return GitError(text, "NotARepository", advice=_NAME_ONE)
 
 
 def _refusal(folder: Path) -> OSError | None:

@@ -13,17 +13,25 @@ from pathlib import Path
 
 import psutil
 
-from activities.git_faults import GitError
+from activities.git_faults import GitError, not_there
 from activities.owning import taken
 
 STALE_SECONDS = 10
 """A git of ours holds the lock of a ref for milliseconds; on a slow disk for longer."""
 
 
+def open_folder(folder: Path) -> int:
+    """One of git's own, to be locked. Raises NotARepository if it has gone away meanwhile."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise not_there(f"{folder} is not there") from error
+
+
 @contextmanager
 def refs_in_work(git_folder: Path) -> Iterator[int]:
     """Any number at once. The git that gets this lock holds it, even if its worker dies."""
-    descriptor = os.open(git_folder / "refs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_folder(git_folder / "refs")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield descriptor
@@ -49,7 +57,7 @@ def no_refs_in_work(git_folder: Path) -> Iterator[bool]:
     Otherwise it is not to be told whose their locks are.
     """
     # Not made if it is not there: the repository may have been moved away.
-    descriptor = os.open(git_folder / "refs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_folder(git_folder / "refs")
     try:
         yield taken(descriptor)
     finally:

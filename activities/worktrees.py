@@ -168,6 +168,11 @@ def places_below(repository: Path, top: Path) -> list[Path]:
 
 def find_entry(repository: Path, path: Path) -> Path | None:
     """Git's entry for the worktree at `path`, even if its `.git` file is gone. No process."""
+    # A second look: the first one may have been while the repository was moved away.
+    return _entry_of(repository, path) or _entry_of(repository, path)
+
+
+def _entry_of(repository: Path, path: Path) -> Path | None:
     top = os.path.realpath(path)
     return next((entry for entry in _entries(repository) if _place(entry) == top), None)
 

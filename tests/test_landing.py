@@ -76,7 +76,8 @@ def test_a_landing_that_was_cut_short_is_completed(repository: Path) -> None:
 
 @pytest.mark.parametrize("killed", ["at the second lock", "after the first ref"])
 def test_locks_that_a_killed_landing_left_are_removed(repository: Path, killed: str) -> None:
-    commit = land(repository, RUN, head_of(repository), leaves(repository, "a")).commit
+    sides = leaves(repository, "a")
+    commit = land(repository, RUN, head_of(repository), sides).commit
     run_git(repository, "branch", "--quiet", "-D", f"branchwork/{RUN}")
     if killed == "at the second lock":
         run_git(repository, "update-ref", "-d", f"refs/branchwork/{RUN}/result")
@@ -85,7 +86,7 @@ def test_locks_that_a_killed_landing_left_are_removed(repository: Path, killed: 
     else:
         leave_lock(repository, f"refs/heads/branchwork/{RUN}", commit)
 
-    landed = land(repository, RUN, head_of(repository), leaves(repository, "a"))
+    landed = land(repository, RUN, head_of(repository), sides)
 
     assert head_of(repository, landed.branch) == landed.commit == commit
     assert list(repository.glob(".git/**/*.lock")) == []
