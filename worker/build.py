@@ -19,7 +19,7 @@ from activities.metrics import Metrics
 from activities.runs import RunActivities
 from activities.steps import StepActivities
 from branchwork.labels import Labels, subsets
-from branchwork.names import RUN_QUEUE, StateFolder, host_queue, step_queue
+from branchwork.names import RUN_QUEUE, STEP_QUEUE, StateFolder, host_queue, step_queue
 from branchwork.settings import Build
 from branchwork.standing import standing_of
 from worker.sandbox import sandboxed
@@ -28,8 +28,9 @@ from workflows.run_plan import RunPlan
 GRACE = timedelta(seconds=1)
 """Before a worker that is told to stop cancels what it runs. Agents get 5 s of their own then."""
 
-_POLLS = 2
-"""Of each queue of steps: a worker with four labels serves seventeen."""
+_POLLS = 5
+_FEW_POLLS = 2
+"""Of a queue that is one of many: a worker with four labels serves seventeen."""
 
 
 class BranchworkWorker:
@@ -98,7 +99,7 @@ class BranchworkWorker:
             task_queue=queue,
             activities=[steps.run_step],
             max_concurrent_activities=slots,
-            max_concurrent_activity_task_polls=min(slots, _POLLS),
+            max_concurrent_activity_task_polls=_POLLS if queue == STEP_QUEUE else _FEW_POLLS,
             # A cancel travels back with a heartbeat: it reaches an agent within this time.
             max_heartbeat_throttle_interval=timedelta(seconds=2),
             graceful_shutdown_timeout=GRACE,
