@@ -222,6 +222,30 @@ def committed_at(host: WorkerProcess) -> set[str]:
     return {name for clone, commit in commits for name in files_of(clone, commit)}
 
 
+async def test_a_run_is_cancelled_though_its_remote_is_away_and_its_work_follows(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    away = tmp_path / "away.git"
+    host = fleet.host("alpha")
+    run = await fleet.start({"id": "s", "run": "echo half > half; sleep 300"})
+    await until((host.state.worktree(run, "s") / "half").exists)
+
+    fleet.remote.rename(away)
+    await fleet.runs.cancel(run)
+    report = await fleet.end(run)
+    agents = processes_of(run)
+    here = committed_at(host)
+    away.rename(fleet.remote)
+
+    attempt = f"refs/branchwork/{run}/attempts/s/1"
+    await until(lambda: attempt in refs_of(fleet.remote))
+    await until(lambda: not leftovers(host))
+    assert report.outcome == "cancelled"
+    assert agents == []
+    assert "half" in here
+    assert files_of(fleet.remote, attempt)["half"] == "half"
+
+
 HOOK = """#!/bin/sh
 while read -r _ _ ref; do
     case "$ref" in {refs}) found=1 ;; esac
