@@ -189,13 +189,14 @@ async def run(client: Client, plan: Plan, script: Script) -> RunReport:
 
 @asynccontextmanager
 async def started(
-    client: Client, plan: Plan, script: Script
+    client: Client, plan: Plan, script: Script, **request: Any
 ) -> AsyncIterator[tuple[Branchwork, str]]:
     """A run under way, and the client to steer it with."""
     async with playing(client, script):
         runs = Branchwork(client)
         run_id = new_run_id("test")
-        yield runs, await runs.start(RunRequest(plan=plan, repository="/nowhere"), run_id)
+        asked = RunRequest(plan=plan, repository="/nowhere", **request)
+        yield runs, await runs.start(asked, run_id)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from temporalio.client import Client
 
@@ -228,7 +228,7 @@ async def restless() -> AsyncIterator[Client]:
         yield client
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, phases=(Phase.generate,))
 @given(case=cases())
 async def test_runs_end_as_the_model_says_over_however_many_histories(
     restless: Client, case: Case
