@@ -41,10 +41,11 @@ class Spool:
 
     def begin(self, launch: Launch) -> None:
         """Nothing is left of an earlier program; the files are for its owner alone."""
+        # First of all: an earlier program's end is not to be taken for this one's.
+        write_private(self._exit, _ROOM)
         write_private(self._launch, launch.model_dump_json().encode())
         for file in (self._pid, self.stdout, self.stderr):
             os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
-        write_private(self._exit, _ROOM)
 
     def launch(self) -> Launch | None:
         """None if nothing was started, or that cannot be read."""

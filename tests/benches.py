@@ -27,7 +27,9 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.state = StateFolder(folder / "state")
-        self.repository = make_repository(folder / "repository")
+        self.repository = folder / "repository"
+        if not self.repository.exists():
+            make_repository(self.repository)
         self.blocking = Blocking(4)
         self.runs = RunActivities(self.state, self.blocking)
         environ = {"PATH": os.environ["PATH"]}
