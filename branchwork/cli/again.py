@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def retry(
     run_id: RunArgument,
     steps: Annotated[
-        list[str], typer.Argument(metavar="[STEP]...", help="These too, if they succeeded.")
+        list[str], typer.Argument(metavar="STEP", help="Run again too, with what depends on it.")
     ] = [],  # noqa: B006  # read only
     *,
     detach: DetachOption = False,
