@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -16,6 +18,8 @@ from branchwork.collecting import Doing
 from branchwork.names import StateFolder
 from branchwork.standing import Standing, why_left_over
 
+AGAIN_SECONDS = 65
+"""A file is half written, and not just being written, after a minute."""
 INTERVAL_SECONDS = 30
 """A run whose worker died ends, at the earliest, when its heartbeat times out."""
 SOON_SECONDS = 3
@@ -63,14 +67,20 @@ class Janitor:
         self.wake()
 
     async def tidy_for_ever(self) -> None:
-        """First of all what is seen in the repositories only: they are many, and far away."""
+        """First of all what is seen in the repositories only: they are many, and far away.
+
+        And once more, when what a kill has just left is old enough to be told for dead.
+        """
         async with asyncio.TaskGroup() as steps:
             await self._look_all(steps, thoroughly=True)
+            again_at = time.monotonic() + AGAIN_SECONDS
             while True:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), INTERVAL_SECONDS)
                 self._woken.clear()
-                await self._look_all(steps, thoroughly=False)
+                is_due = time.monotonic() > again_at
+                await self._look_all(steps, thoroughly=is_due)
+                again_at = math.inf if is_due else again_at
 
     async def _look_all(self, steps: asyncio.TaskGroup, *, thoroughly: bool) -> None:
         try:

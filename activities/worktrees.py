@@ -127,12 +127,8 @@ def _add(repository: Path, path: Path, commit: str, lock: int) -> None:
 
 
 def half_made_entries(repository: Path) -> list[Path]:
-    """Git's own folders of worktrees that were killed while they were made."""
-    return [
-        entry
-        for entry in _entries(repository)
-        if line_of(entry / "locked") == "initializing" and _is_cut_short(entry)
-    ]
+    """Git's own folders of worktrees that were killed while they were made, or removed."""
+    return [entry for entry in _entries(repository) if _is_half(entry) and _is_old(entry)]
 
 
 def remove_half_made_entries(repository: Path) -> None:
@@ -141,9 +137,16 @@ def remove_half_made_entries(repository: Path) -> None:
         _forget(entry)
 
 
-def _is_cut_short(entry: Path) -> bool:
-    whole = all(line_of(entry / name) for name in ("gitdir", "commondir", "HEAD"))
-    return not whole and time.time() - entry.stat().st_mtime > HALF_MADE_SECONDS
+def _is_half(entry: Path) -> bool:
+    lock = line_of(entry / "locked")
+    if lock == "initializing":
+        return not all(line_of(entry / name) for name in ("gitdir", "commondir", "HEAD"))
+    # Removed first, made early: git itself takes such a one for nothing.
+    return not lock and not (entry / "gitdir").exists()
+
+
+def _is_old(entry: Path) -> bool:
+    return time.time() - entry.stat().st_mtime > HALF_MADE_SECONDS
 
 
 def _entries(repository: Path) -> list[Path]:
@@ -202,7 +205,8 @@ def remove_worktree(repository: Path, path: Path, trash: Path) -> None:
                 if find_entry(repository, path) is None:
                     _refuse_strangers(path)
                 _move_away(path, trash)
-            for entry in entries:
+            # With what a kill in this very place left of other ones.
+            for entry in [*entries, *half_made_entries(repository)]:
                 _forget(entry)
         delete(_beside(path))
 

@@ -341,6 +341,19 @@ def test_a_removal_that_was_cut_short_is_completed(
     assert worktrees_of(repository) == []
 
 
+def test_an_entry_whose_removal_was_cut_short_goes_with_the_next_one(
+    repository: Path, path: Path, trash: Path
+) -> None:
+    add_worktree(repository, path, head_of(repository))
+    half = only_entry(repository).with_name("half")
+    write_files(half, {"index.lock": ""})
+    os.utime(half, (time.time() - 60, time.time() - 60))
+
+    remove_worktree(repository, path, trash)
+
+    assert not half.exists()
+
+
 def test_worktrees_and_dirty_files_of_the_user_are_left_alone(
     repository: Path, path: Path, trash: Path, tmp_path: Path
 ) -> None:

@@ -15,8 +15,8 @@ from chaos.plans import Scripts, expected_files
 from chaos.world import FILES, World
 from repositories import run_git, state_of
 
-CLEAN_SECONDS = 75
-"""The janitor looks every half minute, and what it ends may take ten seconds to die."""
+CLEAN_SECONDS = 110
+"""A worker looks at its start and again a minute later, as it does every half minute."""
 
 Line = Mapping[str, Any]
 
