@@ -4,6 +4,8 @@ Record once for each released version of the workflow, into a folder of its own.
 """
 
 import asyncio
+import re
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -141,7 +143,13 @@ async def record(folder: Path) -> int:
 def _write(folder: Path, name: str, histories: Sequence[str]) -> None:
     for number, history in enumerate(reversed(histories), start=1):
         leg = f"-{number}" if len(histories) > 1 else ""
-        (folder / f"{name.replace(' ', '-')}{leg}.json").write_text(history)
+        (folder / f"{name.replace(' ', '-')}{leg}.json").write_text(_without_us(history))
+
+
+def _without_us(history: str) -> str:
+    """Who recorded it, and where, is of no interest."""
+    named = re.sub(rf"\d+@{re.escape(socket.gethostname())}", "1@recorder", history)
+    return re.sub(r'"stackTrace": "(\\.|[^"\\])*"', '"stackTrace": ""', named)
 
 
 if __name__ == "__main__":
