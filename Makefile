@@ -47,8 +47,10 @@ format: setup ## format and mend what ruff can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## print the overhead beside a bare script
+bench: setup ## print the overhead beside a bare script, and what large runs cost
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/big_run.py
+	$(BIN)/python benchmarks/big_run.py --layered
 
 lock: ## new lock files, versions as of today (needs uv)
 	uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
