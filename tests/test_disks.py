@@ -1,6 +1,9 @@
 """Disks that are full, slow or not to be written to: a run waits, and goes on when that is over."""
 
 import asyncio
+import os
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,12 +11,15 @@ from typing import Any, NamedTuple
 import pytest
 from temporalio.client import Client
 
-from disks import DiskHost, fill, needs_mounts, shim, worker_on
+from commands import BRANCHWORK, Commands
+from disks import SPACE, DiskHost, fill, needs_mounts, shim, worker_on
 from gates import Gate, until_told
 from repositories import files_of, make_repository, refs_of, worktrees_of
 from workers import processes_of
 
 pytestmark = needs_mounts
+
+REAL_GIT = str(shutil.which("git"))
 
 PHASES = ("worktree add", "reset", "status", "commit-tree", "update-ref", "merge-tree")
 """Calls of git that stand for: worktree, checkout, keeping (twice), publishing, landing."""
@@ -228,3 +234,81 @@ async def test_a_slow_disk_stops_no_heartbeat_and_is_told_by_its_phase(
     ]
     assert report.outcome == "succeeded"
     assert timeouts == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("mount -t tmpfs -o size=64k none {0}; cat /dev/zero 2>&- >{0}/filler", "No space left"),
+        ("mount --bind -o ro {0} {0}", "Read-only file system"),
+    ],
+    ids=["full", "read-only"],
+)
+def test_a_command_whose_state_folder_takes_nothing_says_so_and_starts_nothing(
+    tmp_path: Path, harm: str, said: str
+) -> None:
+    commands = Commands(make_repository(tmp_path / "repository"), tmp_path / "state")
+    plan = commands.plan("plan: p\nsteps: [{id: a, run: echo}]\n")
+    state = tmp_path / "state"
+    state.mkdir()
+    script = f"{harm.format(state)}; exec {BRANCHWORK} run {plan}"
+
+    done = subprocess.run(
+        [*SPACE, "sh", "-c", script],
+        cwd=commands.repository,
+        env=commands.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert f"branchwork: {said}" in done.stderr.replace(" on device", "")
+    assert str(state) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_worktree_that_could_not_be_removed_goes_when_its_repository_is_back(
+    client: Client, tmp_path: Path, place: Path
+) -> None:
+    published = f'git "$@"; mv {place} {place}.aside; exit 0'
+    at_publishing = once_at("update-ref", place, published.replace("git", REAL_GIT, 1))
+    async with worker_on(client, tmp_path, environ=shim(tmp_path, at_publishing)) as host:
+        host.put(make_repository(tmp_path / "original"), place)
+        run = await host.start(place, plan_of("echo made > made"))
+        await until_told(client, run, "RepositoryGone", "land")
+        left = host.state.worktree(run, "a").exists()
+        place.with_name("repository.aside").rename(place)
+        report = await host.runs.wait(run)
+        host.stop_worker()
+        host.start_worker()
+
+        assert left
+        assert report.outcome == "succeeded"
+        assert await host.leftovers(place, run) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_repository_that_is_given_to_another_user_is_waited_for(
+    client: Client, tmp_path: Path, place: Path
+) -> None:
+    gate = Gate(tmp_path)
+    async with worker_on(client, tmp_path) as host:
+        host.put(make_repository(tmp_path / "original"), place)
+        run = await host.start(place, plan_of(f"{gate.waiting}; echo made > made"))
+        await gate.reached()
+        for path in (place, place / ".git"):
+            os.chown(path, 12345, 12345)
+
+        gate.open()
+        told = await until_told(client, run, "UntrustedRepository")
+        other = await host.run(place, plan_of("echo made > made"))
+        for path in (place, place / ".git"):
+            os.chown(path, 0, 0)
+        report = await host.runs.wait(run)
+
+    assert "give it back" in told
+    assert str(other.reason).startswith("UntrustedRepository: ")
+    assert "safe.directory" in str(other.reason)
+    assert report.outcome == "succeeded"

@@ -18,7 +18,14 @@ from branchwork.cli.connection import (
     keep_runs,
     server_version,
 )
-from branchwork.cli.marks import ServerRecord, log_tail, read_mark, remove_mark, write_mark
+from branchwork.cli.marks import (
+    ServerRecord,
+    log_tail,
+    read_mark,
+    remove_mark,
+    require_room,
+    write_mark,
+)
 from branchwork.cli.processes import is_alive, start_detached
 from branchwork.names import StateFolder
 from branchwork.settings import LOOPBACK, Settings
@@ -71,6 +78,7 @@ class EmbeddedServer:
         return self._connection(client, record)
 
     def _launch(self, say: Say) -> ServerRecord:
+        require_room(self.folder)
         port, ui_port = self._ports(say)
         command = self._command(port, ui_port)
         try:

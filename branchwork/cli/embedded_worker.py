@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from branchwork.cli.connection import Connection, Say, ServingError, unserved_queues
-from branchwork.cli.marks import WorkerRecord, log_tail, read_mark, remove_mark, write_mark
+from branchwork.cli.marks import (
+    WorkerRecord,
+    log_tail,
+    read_mark,
+    remove_mark,
+    require_room,
+    write_mark,
+)
 from branchwork.cli.processes import WORKER, end, is_alive, start_detached
 from branchwork.names import StateFolder
 from branchwork.settings import Settings
@@ -44,6 +51,7 @@ class EmbeddedWorker:
         await self._polling(connection, record or self._launch(connection, say))
 
     def _launch(self, connection: Connection, say: Say) -> WorkerRecord:
+        require_room(self.folder)
         changes = {
             "TEMPORAL_ADDRESS": connection.address,
             "XDG_STATE_HOME": str(self._state.parent),

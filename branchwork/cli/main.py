@@ -1,5 +1,6 @@
 """`branchwork`: the commands, and the one place that turns exceptions into sentences."""
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -14,6 +15,9 @@ from branchwork.cli.processes import GitRefusedError
 from branchwork.errors import RefusedError, WorkerSilentError
 from branchwork.findings import PlanFileError
 from branchwork.settings import SettingsError
+
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+"""What a disk refuses with: told in a sentence, not as an error of ours."""
 
 app = typer.Typer(
     name="branchwork",
@@ -43,7 +47,15 @@ def exit_code(command: Callable[[], object]) -> int:
         return _refuse(str(error), 2)
     except (ServingError, WorkerSilentError, GitRefusedError, RPCError) as error:
         return _refuse(str(error), 1)
+    except OSError as error:
+        if error.errno not in _OF_DISKS:
+            raise
+        return _refuse(f"{_sentence(error)}; `branchwork doctor` looks at the state folder", 1)
     return 0
+
+
+def _sentence(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
 
 
 def _refuse(text: str, code: int) -> int:

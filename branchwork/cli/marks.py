@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,8 @@ class WorkerRecord(ProcessMark):
     """Of the server it was started for."""
 
 
+_ROOM_BYTES = 64 * 1024
+
 _Record = TypeVar("_Record", bound=ProcessMark)
 
 
@@ -57,6 +60,17 @@ def write_mark(path: Path, mark: ProcessMark) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(mark.model_dump_json() + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def require_room(folder: Path) -> None:
+    """Raises OSError where no mark could be written: a process would then be found by nobody."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM_BYTES))
+    except OSError as error:
+        # Python does not say where.
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def log_tail(log: Path) -> str:
