@@ -38,14 +38,18 @@ def _land(repository: Repository, run: str, base: str, sides: Sequence[Side]) ->
     except GitError as error:
         if error.name != "RefTaken":
             raise
-        raise _branch_taken(branch, commit, error) from error
+        raise _branch_taken(repository, run, commit, error) from error
     return Landed(commit, branch)
 
 
-def _branch_taken(branch: str, commit: str, error: GitError) -> GitError:
+def _branch_taken(repository: Repository, run: str, commit: str, error: GitError) -> GitError:
+    where, remedy = "", f"take the work with `git branch NAME {commit[:10]}`"
+    if repository.url:
+        # The merge is on this host alone.
+        where = f" at {repository.url}"
+        remedy = f"`branchwork retry {run}` lands it under another name"
     return GitError(
-        f"the run's work is {commit}, but branch {branch!r} cannot be made for it: {error};"
-        f" rename what is in the way (`git branch -m OLD NEW`), or take the work with"
-        f" `git branch NAME {commit[:10]}`",
+        f"the run's work is {commit}, but branch {run_branch(run)!r} cannot be made for it{where}:"
+        f" {error}; rename what is in the way (`git branch -m OLD NEW`), or {remedy}",
         "BranchTaken",
     )

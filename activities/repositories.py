@@ -26,6 +26,11 @@ class Repository(Protocol):
     """What a run's activities ask of its repository."""
 
     @property
+    def url(self) -> str | None:
+        """None for one on this host's disk."""
+        ...
+
+    @property
     def folder(self) -> Path:
         """Where git is called. Of a URL: this host's clone."""
         ...
@@ -48,6 +53,7 @@ class PathRepository:
     """On this host's disk: everything is there already."""
 
     def __init__(self, folder: Path) -> None:
+        self.url: str | None = None
         self.folder = folder
         self.stores: Sequence[RefStore] = (self,)
 
@@ -70,6 +76,7 @@ class UrlRepository:
     """Behind a URL: what is kept stands in this host's clone first, then on the remote."""
 
     def __init__(self, url: str, clone: Path) -> None:
+        self.url: str | None = url
         self._remote = Remote(url, clone)
         self.folder = clone
         self.stores: Sequence[RefStore] = (PathRepository(clone), self._remote)

@@ -60,6 +60,27 @@ def test_a_run_of_a_url_starts_from_its_head_and_is_fetched_to_be_looked_at(
     assert commands.json("list")[0]["repository"] == url
 
 
+def test_a_run_that_could_not_land_on_a_url_is_landed_by_a_retry(
+    commands: Commands, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared.git"
+    run_git(shared, "branch", "branchwork/shop-url", "main")
+
+    failed = commands(
+        "run", commands.plan(PLAN), "--repository", f"file://{shared}", "--id", "shop-url"
+    )
+    retried = commands("retry", "shop-url", "--id", "shop-again")
+    shown = commands("show", "shop-url", "two")
+
+    assert failed.returncode == 1
+    assert "`branchwork retry shop-url` lands it" in failed.stderr
+    assert retried.returncode == 0, retried.stderr
+    assert "taken over from shop-url: 2 of 2 steps" in retried.stderr
+    assert run_git(shared, "show", "branchwork/shop-again:two") == "pushed"
+    assert "refs/branchwork/shop-url/attempts/two/1" in shown.stdout
+    assert f"git fetch file://{shared}" in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
