@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +24,8 @@ from chaos.plans import scattered
 from chaos.trial import Trial, come_back, tried
 from chaos.world import World
 
+AT_ONCE = 2
+"""Runs, each in a world of its own; most of the time they wait."""
 CANCELS = 50
 """Of runs that nobody kills, for the time until they are quiet."""
 CANCELLED = 0.15
@@ -81,10 +84,14 @@ def _tell(done: Killed, what: str, world: World) -> None:
 
 async def run_until(folder: Path, seed: int, seconds: float) -> list[Killed]:
     until = time.monotonic() + seconds
-    done = []
-    while time.monotonic() < until:
-        done.append(await killed(folder / f"seed-{seed}", seed))
-        seed += 1
+    seeds, done = count(seed), list[Killed]()
+
+    async def one_after_another() -> None:
+        while time.monotonic() < until:
+            seed = next(seeds)
+            done.append(await killed(folder / f"seed-{seed}", seed))
+
+    await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
     return done
 
 

@@ -9,7 +9,7 @@ import pytest
 from chaos.cancels import cancel_series
 from chaos.world import World
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(500)]
 
 COUNT = 8
 MOST_SECONDS = 30

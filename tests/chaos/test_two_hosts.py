@@ -12,7 +12,7 @@ from chaos.world import World
 RUNGS = 6
 ROUNDS = rounds(HOST_POINTS, 3, RUNGS)
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(500)]
 
 
 @pytest.mark.parametrize("number", range(len(ROUNDS)))

@@ -19,7 +19,7 @@ AWAKE_SECONDS = ZOMBIE_SECONDS + 6
 RUNGS = 6
 ROUNDS = rounds(ZOMBIE_POINTS, 2, RUNGS)
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(500)]
 
 
 @pytest.mark.parametrize("number", range(len(ROUNDS)))

@@ -19,7 +19,7 @@ from chaos import checks
 from chaos.plans import Scripts, plan_of
 from chaos.world import World
 
-RUN_SECONDS = 180
+RUN_SECONDS = 240
 """Longer than any of our plans takes with all its kills on a loaded machine."""
 _AWAY = (RPCError, WorkerSilentError, RuntimeError)
 """What a client sees while the server or the worker is away."""
