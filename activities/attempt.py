@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.agents.asking import agent_work
 from activities.agents.base import AgentEnd, Watch, marker_of
+from activities.blaming import blamed_on_disk
 from activities.blocking import shielded
 from activities.closing import Closing, Surroundings
 from activities.git_faults import GitError, while_under_way
@@ -135,6 +136,9 @@ class Attempt:
         agent_end = known.agent_end if known and self._holds_work else None
         if agent_end is None:
             agent_end = await self._agent_end(goes_on=self._holds_work)
+        if agent_end:
+            worktree = self._place.worktree
+            agent_end = await self._around.blocking(blamed_on_disk, agent_end, worktree)
         self._around.heart.phase("keeping")
         passing = agent_end if agent_end and self._is_passing(agent_end) else None
         with self._held():

@@ -124,7 +124,7 @@ def fault_of(what: str, status: int, complaint: str, folder: Path | None = None)
         if re.search(known.pattern, complaint):
             text = f"{what} failed: {words}"
             return GitError(text, known.name, transient=known.transient, advice=known.advice)
-    if folder and _WORDLESS.search(complaint) and (error := _refusal(folder)):
+    if folder and _WORDLESS.search(complaint) and (error := refusal(folder)):
         return disk_fault(f"{what} failed: {words}: {error.strerror}", error)
     return GitError(f"{what} failed with exit status {status}: {words}")
 
@@ -133,7 +133,7 @@ def not_there(text: str) -> GitError:
     return GitError(text, "NotARepository", advice=_NAME_ONE)
 
 
-def _refusal(folder: Path) -> OSError | None:
+def refusal(folder: Path) -> OSError | None:
     """Why nothing can be written in `folder`; None if it can. Leaves no file."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:

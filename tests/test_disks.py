@@ -113,6 +113,24 @@ async def test_a_state_folder_that_an_agent_fills_is_waited_for(
     assert report.steps[0].changed == ("made",)
 
 
+async def test_an_agent_that_fails_on_a_full_disk_works_again_when_there_is_room(
+    host: DiskHost, place: Path, tmp_path: Path
+) -> None:
+    ran, filler = tmp_path / "ran", tmp_path / "state" / "filler"
+    first = f"test -e {ran} || {{ touch {ran}; echo half > half; cat /dev/zero >{filler}; }}"
+
+    run = await host.start(place, plan_of(f"{first}; echo made > made", creates=["made"]))
+    await until_told(host.client, run, "DiskFull")
+    host.seen(filler).unlink()
+    report = await host.runs.wait(run)
+
+    copy = host.taken(place, tmp_path / "copy")
+    kept = refs_of(copy, f"refs/branchwork/{run}/attempts").values()
+    assert report.outcome == "succeeded"
+    assert (report.steps[0].attempts, report.steps[0].changed) == (1, ("made",))
+    assert any("half" in files_of(copy, commit) for commit in kept)
+
+
 async def test_an_agent_that_ends_on_a_full_disk_without_a_worker_has_worked_once(
     host: DiskHost, place: Path, tmp_path: Path
 ) -> None:
@@ -234,6 +252,21 @@ async def test_a_slow_disk_stops_no_heartbeat_and_is_told_by_its_phase(
     ]
     assert report.outcome == "succeeded"
     assert timeouts == []
+
+
+async def test_a_commit_that_a_users_gc_takes_before_it_is_on_a_ref_is_made_again(
+    client: Client, tmp_path: Path, place: Path
+) -> None:
+    pruning = once_at("update-ref", place, f"{REAL_GIT} -C {place} gc --quiet --prune=now")
+    async with worker_on(client, tmp_path, environ=shim(tmp_path, pruning)) as host:
+        host.put(make_repository(tmp_path / "original"), place)
+        ledger = tmp_path / "ledger"
+        run = await host.start(place, plan_of(f"echo x >>{ledger}; echo made >made"))
+        await until_told(client, run, "Pruned")
+        report = await host.runs.wait(run)
+
+    assert report.outcome == "succeeded"
+    assert ledger.read_text() == "x\n"
 
 
 @pytest.mark.parametrize(
