@@ -111,8 +111,8 @@ def report(seed: int, done: list[Killed], cancels: list[Cancel]) -> int:
     lost = [run.seconds_lost for run in done if run.kills]
     clean = [run.trial.clean_seconds for run in done]
     print(f"seed {seed}: {len(done)} runs, {sum(kinds.values())} kills, {violated} violations")
-    for kind, count in kinds.most_common():
-        print(f"  {count:4} {kind}")
+    for kind, often in kinds.most_common():
+        print(f"  {often:4} {kind}")
     print(f"a kill cost {median(lost):.1f} s (median), at most {max(lost):.1f} s")
     print(f"nothing left {median(clean):.1f} s after the end (median), at most {max(clean):.1f} s")
     if cancels:
