@@ -584,6 +584,24 @@ async def test_a_deadline_of_a_day_and_a_back_off_of_hours_are_waited_out(
     assert script.started == ["a", "a", "a"]
 
 
+async def test_what_was_tried_again_in_vain_for_an_hour_is_told_by_its_last_failure(
+    skipping_client: Client,
+) -> None:
+    script = Script(base_never_comes=True)
+
+    async with playing(skipping_client, script):
+        report = await skipping_client.execute_workflow(
+            "RunPlan",
+            RunRequest(plan=plan_of({"a": ""}), repository="/nowhere"),
+            id=new_run_id("vain"),
+            task_queue=RUN_QUEUE,
+            result_type=RunReport,
+        )
+
+    assert report.outcome == "failed"
+    assert report.reason == "Locked: busy"
+
+
 async def test_starting_twice_with_one_id_finds_the_running_one(client: Client) -> None:
     script = Script({"a": ["slow"]})
     request = RunRequest(plan=plan_of({"a": ""}), repository="/nowhere")
