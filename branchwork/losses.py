@@ -71,6 +71,8 @@ class Watch:
         self._activities: Mapping[str, Activity] = {}
         self._signs = Signs[str]()
         self._hearing: Hearing | None = None
+        self._gone: frozenset[str] = frozenset()
+        """Hosts without a worker, by what was found last."""
 
     def see(self, activities: Mapping[str, Activity], now: float) -> None:
         self._activities = activities
@@ -96,15 +98,23 @@ class Watch:
     def lost(self, now: float, clock: datetime) -> tuple[Lost, ...]:
         """What attempts miss, of workers; each once."""
         if self._hearing is None:
+            self._gone = frozenset()
             return ()
         hosts = _hosts_lost(self._started(now, STALE_SECONDS), self._hearing, now)
-        deserted = {
-            step: activity
+        takers = [
+            _missing(step, activity)
             for step, activity in self._untaken(now, clock).items()
-            if self._hearing.is_deserted(activity.queue, now)
-        }
-        takers = [_missing(step, activity) for step, activity in deserted.items()]
-        return tuple(dict.fromkeys([*hosts, *takers]))
+            if self._is_deserted(activity.queue, self._hearing, now)
+        ]
+        found = tuple(dict.fromkeys([*hosts, *takers]))
+        self._gone = frozenset(one.name for one in found if _is_gone(one))
+        return found
+
+    def _is_deserted(self, queue: str, hearing: Hearing, now: float) -> bool:
+        if host_of_queue(queue) in self._gone:
+            # What the dead worker had was handed on, to the same host at first.
+            return not hearing.alive(queue, now)
+        return hearing.is_deserted(queue, now)
 
     def _started(self, now: float, seconds: float) -> list[Activity]:
         silent = self._signs.silent(now, seconds)
@@ -115,7 +125,9 @@ class Watch:
         return {
             step: activity
             for step, activity in self._activities.items()
-            if step in silent and activity.due_at and activity.due_at <= clock
+            if activity.due_at
+            and activity.due_at <= clock
+            and (step in silent or host_of_queue(activity.queue) in self._gone)
         }
 
 
@@ -136,6 +148,10 @@ def _missing(step: str, activity: Activity) -> Lost:
     if host:
         return Lost(loss=Loss.HOST, name=host)
     return Lost(loss=Loss.TAKER, name=step, labels=labels_of_queue(activity.queue))
+
+
+def _is_gone(lost: Lost) -> bool:
+    return lost.loss is Loss.HOST and not lost.is_back
 
 
 def _host(activity: Activity) -> str:

@@ -53,7 +53,10 @@ class Told:
                 self._lines.append(line)  # each as it comes
 
     def until(self, pattern: str) -> None:
-        until(lambda: re.search(pattern, self.text), f"{pattern!r} was never said: {self._lines}")
+        end = time.monotonic() + SECONDS
+        while not re.search(pattern, self.text):
+            assert time.monotonic() < end, f"{pattern!r} was never said: {self._lines}"
+            time.sleep(0.1)
 
     def code(self) -> int:
         code = self._process.wait(SECONDS)
@@ -184,6 +187,45 @@ def test_a_server_that_comes_back_on_another_port_is_found(commands: Commands, g
 
     assert "using port" in up.stderr
     assert code == 0, watching.text
+
+
+def worker_on_b(commands: Commands, folder: Path) -> "subprocess.Popen[str]":
+    """A worker of another host, for steps that run on label `b`."""
+    server = json.loads((state(commands) / "server" / "server.json").read_text())
+    other = Commands(commands.repository, folder)
+    other.environment.update(
+        TEMPORAL_ADDRESS=f"{LOOPBACK}:{server['port']}", BRANCHWORK_HOST="host-b"
+    )
+    return other.start("worker", "--label", "b", stdout=subprocess.DEVNULL)
+
+
+def test_a_host_that_is_missing_is_named_and_so_is_a_step_that_nobody_takes(
+    commands: Commands, gate: Path, tmp_path: Path
+) -> None:
+    plan = PLAN.format(gate=gate).replace("id: two", "id: two\n    runs_on: [b]")
+    run = new_run_id("two")
+    commands("run", commands.plan(plan), "--detach", "--id", run)
+    watching = told_by(commands, "watch", run)
+
+    watching.until("no worker takes step two, waiting for one")
+    first = worker_on_b(commands, tmp_path / "b")
+    said = Told(first)
+    watching.until("there is a worker for step two")
+    until((tmp_path / "b/branchwork/worktrees" / run / "two" / "two").exists, "no work began")
+    time.sleep(2)
+    first.kill()
+    watching.until("worker on host-b lost, waiting for it")
+    second = worker_on_b(commands, tmp_path / "b")
+    last = Told(second)
+    watching.until("the worker on host-b is back|a worker is back on host-b")
+    gate.touch()
+    code = watching.code()
+    second.terminate()
+
+    assert code == 0, watching.text
+    assert "worker lost" not in watching.text
+    assert last.code() == 0
+    assert said.code() != 0
 
 
 def test_up_brings_back_exactly_what_is_missing(commands: Commands, gate: Path) -> None:

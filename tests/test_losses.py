@@ -130,6 +130,30 @@ def test_what_waits_for_one_host_alone_misses_the_worker_of_that_host() -> None:
     assert watch.lost(9, CLOCK) == (Lost(loss=Loss.HOST, name="host-a"),)
 
 
+def test_a_host_stays_lost_while_what_it_had_is_handed_on_to_it() -> None:
+    watch = watched(7, a=running("host-a"))
+    before = watch.lost(7, CLOCK)
+
+    watch.see({"a": waiting(host_queue("host-a"))}, 8)
+    assert watch.doubted(8, CLOCK) == [host_queue("host-a")]
+    watch.hear({}, 8)
+
+    assert before == watch.lost(8, CLOCK) == (Lost(loss=Loss.HOST, name="host-a"),)
+
+
+def test_a_host_that_is_heard_is_not_lost_while_it_is_handed_what_it_had() -> None:
+    watch = watched(7, a=running("host-a"))
+    watch.lost(7, CLOCK)
+    queue = host_queue("host-a")
+
+    for second in (8, 9):
+        watch.see({"a": waiting(queue)}, second)
+        watch.doubted(second, CLOCK)
+        watch.hear({(queue, "2@host-a"): "alive"}, second)
+
+    assert watch.lost(9, CLOCK) == ()
+
+
 def test_nobody_is_missed_by_what_waits_for_its_next_try() -> None:
     watch = watched(9, a=waiting("branchwork.steps", CLOCK + timedelta(minutes=1)))
 
@@ -142,6 +166,23 @@ def test_a_loss_and_a_return_are_told_once_each() -> None:
     ]
     assert list(changes(sight(WORKER), sight(WORKER), "branchwork up")) == []
     assert list(changes(sight(WORKER), sight(), "branchwork up")) == ["a worker is back"]
+
+
+def test_a_host_is_said_to_be_back_only_if_a_worker_of_it_was_heard() -> None:
+    gone, back = Lost(loss=Loss.HOST, name="a"), Lost(loss=Loss.HOST, name="a", is_back=True)
+
+    assert list(changes(sight(gone), sight(back), "")) == [
+        "a worker is back on a, and soon takes up what the lost one had"
+    ]
+    assert list(changes(sight(back), sight(), "")) == ["the worker on a is back, the run goes on"]
+    assert list(changes(sight(gone), sight(), "")) == ["no step waits for the worker on a any more"]
+
+
+def test_a_host_that_takes_up_what_it_had_is_back() -> None:
+    gone = sight(Lost(loss=Loss.HOST, name="a"))
+    goes_on = sight().model_copy(update={"activities": {"s": Activity(queue=host_queue("a"))}})
+
+    assert list(changes(gone, goes_on, "")) == ["the worker on a is back, the run goes on"]
 
 
 def test_of_a_server_that_is_not_ours_no_command_of_ours_is_said_to_start_it() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from branchwork.cli.pools import with_labels
 from branchwork.labels import told_labels
+from branchwork.names import host_queue
 from branchwork.sights import Loss, Lost, Sight
 
 
@@ -23,7 +24,8 @@ def sentence(lost: Lost, remedy: str) -> str:
             return f"no worker takes step {lost.name}, waiting for one{hint.format('one')}"
     if lost.is_back:
         return f"a worker is back on {lost.name}, and soon takes up what the lost one had"
-    return f"worker on {lost.name} lost, waiting for it{hint.format('it again')}"
+    # Its host may be another than this one.
+    return f"worker on {lost.name} lost, waiting for it"
 
 
 def while_cancelling(before: Sight | None, after: Sight, remedy: str) -> Iterator[str]:
@@ -42,14 +44,24 @@ def changes(before: Sight | None, after: Sight, remedy: str) -> Iterator[str]:
         if lost not in old:
             yield sentence(lost, remedy)
     if old and not after.lost:
-        yield from dict.fromkeys(map(_return, old))
+        yield from dict.fromkeys(_return(lost, after) for lost in old)
 
 
-def _return(lost: Lost) -> str:
+def _return(lost: Lost, after: Sight) -> str:
     match lost.loss:
         case Loss.SERVER:
             return "the server is back"
-        case Loss.HOST:
+        case Loss.HOST if lost.is_back or _goes_on(lost.name, after):
             return f"the worker on {lost.name} is back, the run goes on"
-        case _:
+        case Loss.HOST:
+            return f"no step waits for the worker on {lost.name} any more"
+        case Loss.TAKER:
+            return f"there is a worker for step {lost.name}"
+        case Loss.WORKER:
             return "a worker is back"
+
+
+def _goes_on(host: str, sight: Sight) -> bool:
+    """Whether that host took up again what its lost worker had."""
+    queue = host_queue(host)
+    return any(a.is_started and a.queue == queue for a in sight.activities.values())
