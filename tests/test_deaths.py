@@ -207,7 +207,7 @@ def test_a_host_that_is_missing_is_named_and_so_is_a_step_that_nobody_takes(
     commands("run", commands.plan(plan), "--detach", "--id", run)
     watching = told_by(commands, "watch", run)
 
-    watching.until("no worker takes step two, waiting for one")
+    watching.until("no worker takes step two")
     first = worker_on_b(commands, tmp_path / "b")
     said = Told(first)
     watching.until("there is a worker for step two")
