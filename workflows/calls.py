@@ -51,11 +51,11 @@ async def resolve_base(request: BaseRequest, lost_after: timedelta) -> Base:
 
 
 async def run_step(
-    request: AttemptRequest, lost_after: timedelta, host_queue: str | None
+    request: AttemptRequest, lost_after: timedelta, host_queue: str | None, patience: timedelta
 ) -> AttemptEnd:
     """One turn of an attempt. Returns when its agent has ended, on a cancel too.
 
-    On a host's own queue it must be taken up within `lost_after`; on a pool's it may wait.
+    On a host's own queue it must be taken up within `patience`; on a pool's it may wait.
     """
     step, turn = request.step, f".{request.turn}" if request.turn > 1 else ""
     end: AttemptEnd = await workflow.execute_activity(
@@ -63,7 +63,7 @@ async def run_step(
         request,
         result_type=AttemptEnd,
         task_queue=host_queue or step_queue(request.labels),
-        schedule_to_start_timeout=lost_after if host_queue else None,
+        schedule_to_start_timeout=patience if host_queue else None,
         activity_id=f"{step.id}.run.{request.attempt}{turn}",
         summary=_summary(f"{step.id} · run · attempt {request.attempt} · {step.agent_name}"),
         **_within(step.timeout + CLOSING_TIME, ATTEMPT, lost_after),

@@ -22,6 +22,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows import calls
     from workflows.outbox import Outbox
 
+MOST_PATIENCE = timedelta(minutes=10)
+"""Between two looks at a host that is there and does not take up, or hand over, what it has."""
+
 MOST_LOSSES = 3
 """Hosts that one attempt may lose; the next loss is its end."""
 
@@ -55,6 +58,8 @@ class Turns:
         self._host: str | None = None
         """The only one that is asked now; None: whoever of the pool comes first."""
         self._lost: list[str] = []
+        self._asked_again = 0
+        """How often the same host was asked without a new reason."""
 
     async def end(self) -> AttemptEnd:
         """Raises HostLostError, and ActivityError for whatever another turn cannot mend."""
@@ -62,7 +67,9 @@ class Turns:
             request = self._request.model_copy(update={"turn": turn})
             await self._outbox.room_for(self._size)
             try:
-                return await calls.run_step(request, self._lost_after, self._queue())
+                return await calls.run_step(
+                    request, self._lost_after, self._queue(), self._patience()
+                )
             except ActivityError as error:
                 if self._is_cancelled(request.step.id):
                     raise
@@ -72,6 +79,18 @@ class Turns:
     def _queue(self) -> str | None:
         return host_queue(self._host) if self._host else None
 
+    def _patience(self) -> timedelta:
+        """How long that host may take to take it up; each time longer, for the history's sake."""
+        grown: timedelta = self._lost_after * 2 ** min(self._asked_again, 16)
+        return max(self._lost_after, min(grown, MOST_PATIENCE))
+
+    async def _hold(self) -> None:
+        """Wait before the work that a host holds is asked for again: its remote is away."""
+        self._asked_again += 1
+        if self._asked_again > 1:
+            summary = f"{self._request.step.id} · turn · its host holds the work"
+            await workflow.sleep(self._patience(), summary=summary)
+
     async def _hand_on(self, error: ActivityError, request: AttemptRequest) -> None:
         """Choose who is asked next. Raises `error` if nobody else would do better."""
         if self._host and _is_timeout(error, TimeoutType.SCHEDULE_TO_START):
@@ -80,12 +99,17 @@ class Turns:
             self._host = _host_of(error)
             self._forgive(self._host)
             self._tell(_what_holds(error, self._host or "its host"))
+            if _type_of(error) == WORK_HELD:
+                await self._hold()
+            else:
+                self._asked_again = 0
         else:
             raise error
 
     async def _doubt(self, host: str, request: AttemptRequest) -> None:
         """A busy host is asked again; one without a worker is lost."""
         if await calls.is_served(HostRequest(host=host), request):
+            self._asked_again += 1
             return
         self._lost.append(host)
         if len(self._lost) > MOST_LOSSES:
