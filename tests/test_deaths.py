@@ -21,6 +21,9 @@ from commands import SECONDS, Commands, commands_in, interrupt
 from repositories import files_of, make_repository, refs_of, worktrees_of
 from workers import processes_of
 
+pytestmark = pytest.mark.timeout(300)
+"""Each waits for several commands, deaths and returns; a loaded machine takes its time for all."""
+
 PLAN = """\
 plan: two
 lost_after: 10s
