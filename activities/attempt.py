@@ -174,6 +174,7 @@ class Attempt:
         try:
             if goes_on:
                 return await self._recorded(await agent.go_on(self._work, watch))
+            await heart.is_sure()
             await self._around.blocking(self._place.record, began=True)
             self._holds_work = True
             return await self._recorded(await agent.work(self._work, watch))

@@ -53,7 +53,11 @@ class StepActivities:
 
         Safe to run twice: the record tells a second try how far the first one came.
         """
-        async with beating(self._host, activity.heartbeat) as heart, self._slot(heart):
+        lost_after = activity.info().heartbeat_timeout
+        async with (
+            beating(self._host, activity.heartbeat, lost_after) as heart,
+            self._slot(heart),
+        ):
             self._metrics.started()
             try:
                 end = bounded_end(await self._run(request, heart))

@@ -8,6 +8,7 @@ are found by their session alone.
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import time
@@ -74,13 +75,16 @@ async def sweep(
     asked: set[psutil.Process] = set()
     met: set[psutil.Process] = set()
     began = time.monotonic()
+    killed_at = math.inf
     while living := await asyncio.to_thread(_living, entries, session):
         waited = time.monotonic() - began
-        if waited > grace_seconds + KILLING_SECONDS:
+        if waited > killed_at + KILLING_SECONDS:
             _log.error("processes %s outlive SIGKILL", [process.pid for process in living])
             break
         if waited >= grace_seconds:
             _send(signal.SIGKILL, living, session)
+            # Not counted from the grace: this process itself may have been stopped meanwhile.
+            killed_at = min(killed_at, waited)
         elif asked.isdisjoint(living):
             # Not before: what those that were asked start now, they tidy up with.
             _ask(living, None if asked else session)

@@ -189,6 +189,26 @@ async def test_a_process_that_ignores_term_is_killed(marker: Marker) -> None:
     assert ended(stubborn) == -signal.SIGKILL
 
 
+def test_a_sweep_that_is_stopped_itself_kills_when_it_goes_on(marker: Marker) -> None:
+    stubborn = spawn(python(IGNORES_TERM + "time.sleep(300)"), marker)
+    assert stubborn.stdout
+    stubborn.stdout.readline()
+    program = (
+        "import asyncio; from activities import sweeping; sweeping.KILLING_SECONDS = 0.1;"
+        f"print(1, flush=True); asyncio.run(sweeping.sweep({dict(marker)!r}, 0.5))"
+    )
+
+    with spawn(python(program), {}) as sweeping:
+        assert sweeping.stdout
+        sweeping.stdout.readline()
+        time.sleep(0.2)
+        sweeping.send_signal(signal.SIGSTOP)
+        time.sleep(0.6)
+        sweeping.send_signal(signal.SIGCONT)
+
+    assert ended(stubborn) == -signal.SIGKILL
+
+
 async def test_a_stopped_process_goes_on_to_end_in_order(marker: Marker, tmp_path: Path) -> None:
     said = tmp_path / "said"
     script = f"trap 'echo bye > {shlex.quote(str(said))}; exit 7' TERM; echo 1; while :; do :; done"
