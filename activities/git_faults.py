@@ -107,7 +107,7 @@ _KNOWN = (
     ),
 )
 
-_WORDLESS = re.compile("unable to (write|create)|couldn't write|could not (create|write)|write err")
+_WORDLESS = re.compile("unable to|could not|couldn't|cannot|failed to|write err")
 """Git often says that it could not write, and not why."""
 
 
