@@ -192,18 +192,23 @@ def test_a_server_that_comes_back_on_another_port_is_found(commands: Commands, g
     assert code == 0, watching.text
 
 
-def worker_on_b(commands: Commands, folder: Path) -> "subprocess.Popen[str]":
-    """A worker of another host, for steps that run on label `b`."""
+@pytest.fixture
+def host_b(commands: Commands, tmp_path: Path) -> Iterator[Commands]:
+    """Another host, with a state folder of its own."""
+    with commands_in(commands.repository, tmp_path / "b") as host:
+        host.environment["BRANCHWORK_HOST"] = "host-b"
+        yield host
+
+
+def worker_on(host: Commands, commands: Commands) -> "subprocess.Popen[str]":
+    """Its worker, for steps that run on label `b`."""
     server = json.loads((state(commands) / "server" / "server.json").read_text())
-    other = Commands(commands.repository, folder)
-    other.environment.update(
-        TEMPORAL_ADDRESS=f"{LOOPBACK}:{server['port']}", BRANCHWORK_HOST="host-b"
-    )
-    return other.start("worker", "--label", "b", stdout=subprocess.DEVNULL)
+    host.environment["TEMPORAL_ADDRESS"] = f"{LOOPBACK}:{server['port']}"
+    return host.start("worker", "--label", "b", stdout=subprocess.DEVNULL)
 
 
 def test_a_host_that_is_missing_is_named_and_so_is_a_step_that_nobody_takes(
-    commands: Commands, gate: Path, tmp_path: Path
+    commands: Commands, host_b: Commands, gate: Path
 ) -> None:
     plan = PLAN.format(gate=gate).replace("id: two", "id: two\n    runs_on: [b]")
     run = new_run_id("two")
@@ -211,14 +216,14 @@ def test_a_host_that_is_missing_is_named_and_so_is_a_step_that_nobody_takes(
     watching = told_by(commands, "watch", run)
 
     watching.until("no worker takes step two")
-    first = worker_on_b(commands, tmp_path / "b")
+    first = worker_on(host_b, commands)
     said = Told(first)
     watching.until("there is a worker for step two")
-    until((tmp_path / "b/branchwork/worktrees" / run / "two" / "two").exists, "no work began")
+    until((state(host_b) / "worktrees" / run / "two" / "two").exists, "no work began")
     time.sleep(2)
     first.kill()
     watching.until("worker on host-b lost, waiting for it")
-    second = worker_on_b(commands, tmp_path / "b")
+    second = worker_on(host_b, commands)
     last = Told(second)
     watching.until("the worker on host-b is back|a worker is back on host-b")
     gate.touch()
