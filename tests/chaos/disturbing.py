@@ -6,9 +6,11 @@ import signal
 from collections.abc import Callable
 
 from chaos.plans import Scripts
-from chaos.points import HOST_POINTS, PAUSE_SECONDS, POINTS, ZOMBIE_SECONDS, Point
+from chaos.points import HOST_POINTS, PAUSE_SECONDS, POINTS, Point
 from chaos.world import World
 
+PAUSES_OF_ZOMBIES = (PAUSE_SECONDS, 25.0)
+"""The longer one is long enough, most often, for another host to take over."""
 PAUSES = (0.2, 6.0)
 """Seconds between two kills at instants of no phase."""
 
@@ -44,9 +46,7 @@ def _stopping_worker(world: World, chance: random.Random) -> None:
 
 def _zombie(world: World, chance: random.Random) -> None:
     host, successor = chance.choice(world.hosts), chance.random() < 0.5
-    pause = (
-        chance.choice((PAUSE_SECONDS, ZOMBIE_SECONDS)) if len(world.hosts) > 1 else PAUSE_SECONDS
-    )
+    pause = PAUSE_SECONDS if len(world.hosts) == 1 else chance.choice(PAUSES_OF_ZOMBIES)
     world.kill("worker", signal.SIGSTOP, host, pause=pause, successor=successor)
 
 

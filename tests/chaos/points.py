@@ -78,6 +78,8 @@ class Point:
     """How long the agent of its step works."""
     for_good: bool = False
     pause: float = PAUSE_SECONDS
+    until_done: bool = False
+    """Whether one that is stopped stays so until another host has done its step."""
 
     @property
     def name(self) -> str:
@@ -200,9 +202,7 @@ HOST_POINTS: tuple[Point, ...] = (
 )
 """A host that is gone for good, in each phase; another one finishes."""
 
-ZOMBIE_SECONDS = 25.0
-"""Longer than it takes until a host counts as lost and another one has done its step."""
-_BACK = {"signal": "SIGSTOP", "pause": ZOMBIE_SECONDS}
+_BACK = {"signal": "SIGSTOP", "until_done": True}
 ZOMBIE_POINTS: tuple[Point, ...] = (
     Point("checkout", "before", ("worker",), **_BACK),
     Point("work committed", "before", ("worker",), **_BACK),

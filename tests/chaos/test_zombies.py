@@ -1,7 +1,6 @@
 """Workers that were taken for lost and come back: they publish over nobody's work."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -9,13 +8,13 @@ import pytest
 from branchwork.names import run_branch, run_refs
 from chaos.checks import ledger_of, left_over, lost_bytes
 from chaos.dealing import arm_all, missed, rounds, scripts_for
-from chaos.points import ZOMBIE_POINTS, ZOMBIE_SECONDS
+from chaos.points import ZOMBIE_POINTS
 from chaos.trial import tried
 from chaos.world import World
 from repositories import refs_of
 
-AWAKE_SECONDS = ZOMBIE_SECONDS + 6
-"""After the last one was stopped, it has had time enough to do harm."""
+HARMING_SECONDS = 6
+"""What they get to do harm in, once they are awake."""
 RUNGS = 6
 ROUNDS = rounds(ZOMBIE_POINTS, 2, RUNGS)
 
@@ -33,7 +32,8 @@ async def test_a_worker_that_comes_back_does_not_publish_over_its_successor(
         arm_all(world.folder, dealt, RUNGS)
         trial = await tried(world, scripts_for(dealt, RUNGS))
         ended = results(world, trial.run)
-        await asyncio.sleep(max(0, world.kills()[-1]["at"] + AWAKE_SECONDS - time.time()))
+        await world.all_awake()
+        await asyncio.sleep(HARMING_SECONDS)
         left = await left_over(world, trial.run)
         later = results(world, trial.run)
         lost = [*lost_bytes(world, ledger_of(world, trial.run))]

@@ -23,6 +23,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from activities.git import without_git_variables
 from branchwork.names import StateFolder
 from branchwork.settings import LOOPBACK
+from chaos.made import LEDGER
 from chaos.programs import Program
 from chaos.shim import write_shim
 from chaos.strike import KILLS, strike
@@ -34,6 +35,7 @@ FILES = {f"src/{number:02}.txt": f"{number}\n" * 50 for number in range(40)}
 AGENT = Path(__file__).with_name("agent.py")
 GIT = shutil.which("git") or "git"
 LOOK_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 120
 
 
 class World:
@@ -62,6 +64,7 @@ class World:
         self.workers = {host: self._worker(host, shim) for host in hosts}
         self._seen_kills = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._waking: list[asyncio.Task[None]] = []
 
     @property
     def programs(self) -> list[Program]:
@@ -100,7 +103,7 @@ class World:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
+        for task in [*self._tasks, *self._waking]:
             task.cancel()
         for program in reversed(self.programs):
             await asyncio.to_thread(program.end)
@@ -161,7 +164,7 @@ class World:
         kills = self.kills()
         for kill in kills[self._seen_kills :]:
             if kill["point"]["signal"] == "SIGSTOP":
-                self._tasks.append(asyncio.create_task(self._wake(kill)))
+                self._waking.append(asyncio.create_task(self._wake(kill)))
             if kill["point"].get("for_good"):
                 self.workers[kill["host"]].is_gone = True
         self._seen_kills = len(kills)
@@ -170,9 +173,29 @@ class World:
         if kill["point"].get("successor"):
             self.workers[kill["host"]].succeed()
         await asyncio.sleep(kill["point"]["pause"])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_PAUSE_SECONDS):
+                while kill["point"].get("until_done") and not self._is_done_elsewhere(kill):
+                    await asyncio.sleep(LOOK_SECONDS)
         for pid in kill["pids"]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    def _is_done_elsewhere(self, kill: Mapping[str, Any]) -> bool:
+        """What the worker was about to do that is stopped."""
+        if kill["point"]["phase"].startswith("landing"):
+            return any(self.results.glob("refs/heads/branchwork/*"))
+        lines = map(json.loads, (self.folder / LEDGER).read_text().splitlines())
+        return any(
+            line["step"] == kill["point"]["step"]
+            and line["what"] == "end"
+            and f"/hosts/{kill['host']}/" not in line["place"]
+            for line in lines
+        )
+
+    async def all_awake(self) -> None:
+        """Returns when all that were stopped go on."""
+        await asyncio.gather(*self._waking)
 
     def _serving(self) -> list[str]:
         port = self.address.rpartition(":")[2]
