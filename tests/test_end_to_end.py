@@ -227,6 +227,19 @@ async def test_a_timeout_ends_every_process_of_the_agent_and_keeps_its_work(
     assert await host.leftovers(repository, report.run) == []
 
 
+async def test_a_step_whose_agent_does_nothing_times_out_as_stalled_and_keeps_its_work(
+    host: Host, repository: Path
+) -> None:
+    plan = steps(step("idle", "echo half > half; sleep 300", stall="1s"))
+
+    report = await host.run(repository, plan)
+
+    assert outcomes(report) == {"idle": "timed_out"}
+    assert reason(report, "idle").startswith("Stalled: neither output nor a changed file for 1s")
+    assert files_of(repository, str(report.steps[0].result))["half"] == "half"
+    assert await host.leftovers(repository, report.run) == []
+
+
 async def test_a_cancelled_run_leaves_no_process_and_no_worktree_and_keeps_all_work(
     host: Host, repository: Path
 ) -> None:
