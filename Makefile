@@ -31,7 +31,7 @@ crash-demo: setup ## a run whose worker is killed in the middle, and that goes o
 	@$(BIN)/python examples/crash-demo/crash_demo.py
 
 test: setup ## every test
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 6
 
 chaos: setup ## random plans killed at random: SECONDS=600, SEED=7 begins with that seed
 	@PYTHONPATH=tests $(BIN)/python -m chaos.loop --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
