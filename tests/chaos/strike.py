@@ -77,8 +77,27 @@ def strike(world: Path, point: dict[str, Any], host: str) -> None:
     alive = [pid for pid in victims if is_alive(pid)]
     note(world, {"point": point, "host": host, "pids": alive, "at": time.time()})
     for pid in sorted(alive, key=lambda pid: pid == os.getpid()):
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+        if pid == os.getpid():
+            _finish(world, host, point)
+        _send(pid, number)
+    _finish(world, host, point)
+
+
+def _finish(world: Path, host: str, point: dict[str, Any]) -> None:
+    """A machine that goes down spares nobody: those too that were being forked meanwhile."""
+    whole = {"machine", "host"} & {*point["victims"]}
+    while whole and point["signal"] == "SIGKILL":
+        left = [pid for name in whole for pid in _pids(world, name, host, point)]
+        others = [pid for pid in left if pid != os.getpid() and is_alive(pid)]
+        if not others:
+            return
+        for pid in others:
+            _send(pid, signal.SIGKILL)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _is_last(world: Path, host: str) -> bool:
